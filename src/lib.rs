@@ -1,0 +1,24 @@
+//! Berth, a container engine in one static binary.
+//!
+//! Rooms from the ground up; a room uses only rooms below it (`tests/house.rs` checks that). `docs/ARCHITECTURE.md`
+//! has the map, the life of a pod and the files on disk.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod types;
+
+/// The CRI's messages, client and server, generated from `proto/cri.proto`.
+#[allow(missing_debug_implementations, clippy::all, clippy::pedantic, reason = "generated code")]
+pub mod wire {
+    tonic::include_proto!("runtime.v1");
+
+    /// Says that there are credentials, never which: they must not reach a log.
+    impl std::fmt::Debug for AuthConfig {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("AuthConfig").field("server_address", &self.server_address).finish_non_exhaustive()
+        }
+    }
+
+    /// The encoded descriptor set, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cri.descriptors.bin"));
+}
