@@ -22,3 +22,12 @@ pub mod wire {
     /// The encoded descriptor set, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cri.descriptors.bin"));
 }
+
+/// The engine's own messages, client and server, generated from `proto/berth.proto`.
+#[allow(missing_debug_implementations, clippy::all, clippy::pedantic, reason = "generated code")]
+pub mod berth_wire {
+    tonic::include_proto!("berth.v1");
+
+    /// The encoded descriptor set, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/berth.descriptors.bin"));
+}
