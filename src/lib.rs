@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod image;
 pub mod types;
 
 /// The CRI's messages, client and server, generated from `proto/cri.proto`.
