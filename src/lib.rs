@@ -6,6 +6,9 @@
 
 pub mod error;
 pub mod image;
+pub mod runtime;
+#[expect(unsafe_code, reason = "the home of raw system calls")]
+pub mod sys;
 pub mod types;
 
 /// The CRI's messages, client and server, generated from `proto/cri.proto`.
