@@ -5,6 +5,8 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod state;
+pub mod task;
 pub mod types;
 
 /// The CRI's messages, client and server, generated from `proto/cri.proto`.
