@@ -7,6 +7,7 @@
 pub mod error;
 pub mod state;
 pub mod task;
+pub mod image;
 pub mod types;
 
 /// The CRI's messages, client and server, generated from `proto/cri.proto`.
@@ -23,4 +24,13 @@ pub mod wire {
 
     /// The encoded descriptor set, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cri.descriptors.bin"));
+}
+
+/// The engine's own messages, client and server, generated from `proto/berth.proto`.
+#[allow(missing_debug_implementations, clippy::all, clippy::pedantic, reason = "generated code")]
+pub mod berth_wire {
+    tonic::include_proto!("berth.v1");
+
+    /// The encoded descriptor set, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/berth.descriptors.bin"));
 }
