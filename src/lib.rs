@@ -5,6 +5,8 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod state;
+pub mod task;
 pub mod image;
 pub mod runtime;
 #[expect(unsafe_code, reason = "the home of raw system calls")]
