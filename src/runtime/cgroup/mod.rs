@@ -11,10 +11,7 @@ mod error;
 mod limits;
 mod stats;
 
-use std::{
-    os::fd::{BorrowedFd, OwnedFd},
-    path::Path,
-};
+use std::{os::fd::BorrowedFd, path::Path};
 
 pub use device::{Access, DeviceKind, DeviceRule};
 pub use error::Error;
@@ -187,13 +184,6 @@ impl Branch {
 
     /// Removes it, as [`Cgroup::remove`]; removing the whole cgroup does it too.
     pub fn remove(&self) -> Result<(), Error> {
-        todo!()
-    }
-}
-
-impl Cgroup {
-    /// The cgroup's directory in cgroup v2 (or a hybrid host's unified hierarchy).
-    pub fn fd(&self) -> Option<OwnedFd> {
         todo!()
     }
 }
