@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod image;
+pub mod network;
 pub mod runtime;
 pub mod state;
 #[expect(unsafe_code, reason = "the home of raw system calls")]
