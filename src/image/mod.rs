@@ -1,0 +1,33 @@
+//! Images: from a registry or an archive to layers that a container's root can be mounted from.
+//!
+//! - **Owns:** the registry client, blobs, unpacked layers, image records and names, container snapshots, their space.
+//! - **Never:** mounts anything, or knows pods, containers' states or the wire.
+//! - **Runs in:** the daemon; file work on blocking threads.
+//! - **Start reading at:** [`Store`], then `pull.rs`.
+//!
+//! On disk, below the store's root:
+//!
+//! | path | what |
+//! |---|---|
+//! | `blobs/sha256/<hex>` | manifests and configurations as they were received (and layers, if they are to be kept) |
+//! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size |
+//! | `images/<hex>.json` | an image's record, named by the digest of its configuration |
+//! | `ingest/`, `trash/` | what is being received and what is being deleted; emptied at start |
+//!
+//! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.
+
+mod config;
+mod error;
+mod record;
+pub mod registry;
+mod snapshot;
+mod store;
+mod usage;
+
+pub use config::ImageConfig;
+pub use error::Error;
+pub use record::Image;
+pub use registry::Auth;
+pub use snapshot::Snapshot;
+pub use store::{Config, Store};
+pub use usage::ImageUsage;
