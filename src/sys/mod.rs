@@ -1,3 +1,4 @@
 //! Kernel interfaces that neither nix nor rustix wraps.
 
+pub mod bpf;
 pub mod seccomp;
