@@ -17,7 +17,13 @@ pub mod task;
 pub mod types;
 
 /// The CRI's messages, client and server, generated from `proto/cri.proto`.
-#[allow(missing_debug_implementations, clippy::all, clippy::pedantic, reason = "generated code")]
+#[allow(
+    missing_debug_implementations,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod wire {
     tonic::include_proto!("runtime.v1");
 
@@ -33,7 +39,13 @@ pub mod wire {
 }
 
 /// The engine's own messages, client and server, generated from `proto/berth.proto`.
-#[allow(missing_debug_implementations, clippy::all, clippy::pedantic, reason = "generated code")]
+#[allow(
+    missing_debug_implementations,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod berth_wire {
     tonic::include_proto!("berth.v1");
 
