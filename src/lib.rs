@@ -4,6 +4,7 @@
 //! has the map, the life of a pod and the files on disk.
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod error;
 pub mod image;
 pub mod monitor;
