@@ -1,5 +1,6 @@
 //! Kernel interfaces that neither nix nor rustix wraps.
 
+pub mod bpf;
 pub mod descriptors;
 pub mod fork;
 pub mod heap;
