@@ -22,6 +22,7 @@ mod record;
 pub mod registry;
 mod snapshot;
 mod store;
+mod tar;
 mod usage;
 
 pub use config::ImageConfig;
