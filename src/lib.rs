@@ -6,6 +6,12 @@
 
 pub mod error;
 pub mod image;
+pub mod network;
+pub mod runtime;
+pub mod state;
+#[expect(unsafe_code, reason = "the home of raw system calls")]
+pub mod sys;
+pub mod task;
 pub mod types;
 
 /// The CRI's messages, client and server, generated from `proto/cri.proto`.

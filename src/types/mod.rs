@@ -12,7 +12,7 @@ pub mod id;
 pub mod mount;
 pub mod pod;
 pub mod port;
-
+pub mod reference;
 pub mod resources;
 pub mod security;
 pub mod signal;
@@ -26,7 +26,7 @@ pub use id::Id;
 pub use mount::{IdMapping, Mount, Propagation};
 pub use pod::{DnsConfig, NamespaceMode, NamespaceOptions, PodConfig, PodMetadata, UserNamespace};
 pub use port::{PortMapping, Protocol};
-
+pub use reference::Reference;
 pub use resources::{HugepageLimit, Resources};
 pub use security::{ContainerSecurity, PodSecurity, Profile, SelinuxOptions, SupplementalGroupsPolicy};
 pub use signal::Signal;

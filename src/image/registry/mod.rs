@@ -1,24 +1,18 @@
-//! Registry client.
+//! The client of OCI distribution registries.
+//!
+//! - **Owns:** requests to registries, their authentication, mirrors, retries, and bounded, resuming transfers.
+//! - **Never:** stores anything, or understands what is in a blob.
+//! - **Runs in:** the daemon, on its async threads.
+//! - **Start reading at:** [`Client`].
 
-/// Credentials for one pull.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Auth {
-    /// User name.
-    pub username: String,
-    /// Password.
-    pub password: String,
-    /// Base64 of `user:password`.
-    pub auth: String,
-    /// The registry they are meant for.
-    pub server_address: String,
-    /// OAuth2 refresh token.
-    pub identity_token: String,
-    /// Bearer token.
-    pub registry_token: String,
-}
+mod auth;
+mod client;
+mod descriptor;
+mod error;
+mod transfer;
 
-impl std::fmt::Debug for Auth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Auth").field("server_address", &self.server_address).finish_non_exhaustive()
-    }
-}
+pub use auth::Auth;
+pub use client::{Client, Config};
+pub use descriptor::{Descriptor, Resolved};
+pub use error::{Error, Side};
+pub use transfer::BlobStream;

@@ -1,0 +1,5 @@
+//! Containers as kernel objects.
+
+pub mod cgroup;
+pub mod lsm;
+pub mod seccomp;

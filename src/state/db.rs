@@ -1,0 +1,252 @@
+//! The state database: tables of JSON records in one redb file, written by one thread in group commits.
+
+use std::{
+    marker::PhantomData,
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Error;
+
+type Definition = TableDefinition<'static, &'static str, &'static [u8]>;
+
+/// Schema that this engine writes. Records themselves tolerate new and missing fields; this changes only when a table
+/// changes its meaning.
+const SCHEMA: u64 = 1;
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+
+/// How many batches one commit may take together.
+const GROUP: usize = 256;
+
+/// A table of `V` by name.
+#[derive(Debug)]
+pub struct Table<V> {
+    name: &'static str,
+    value: PhantomData<fn() -> V>,
+}
+
+impl<V> Table<V> {
+    /// Names a table.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, value: PhantomData }
+    }
+}
+
+#[derive(Debug)]
+enum Change {
+    Put { table: &'static str, key: String, value: Vec<u8> },
+    Delete { table: &'static str, key: String },
+}
+
+/// Changes that become durable together or not at all.
+#[derive(Debug, Default)]
+pub struct Batch(Vec<Change>);
+
+impl Batch {
+    /// Writes `value` under `key`, replacing what was there.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON.
+    pub fn put<V: Serialize>(mut self, table: &Table<V>, key: &str, value: &V) -> Result<Self, Error> {
+        let encoded = serde_json::to_vec(value).map_err(|source| Error::Encode {
+            table: table.name,
+            key: key.to_owned(),
+            source,
+        })?;
+        self.0.push(Change::Put { table: table.name, key: key.to_owned(), value: encoded });
+        Ok(self)
+    }
+
+    /// Removes `key`; no error when it is not there.
+    pub fn delete<V>(mut self, table: &Table<V>, key: &str) -> Self {
+        self.0.push(Change::Delete { table: table.name, key: key.to_owned() });
+        self
+    }
+}
+
+/// Called by the writer thread when a batch is durable or has failed.
+type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// An open state database.
+#[derive(Debug)]
+pub struct Db {
+    inner: Arc<redb::Database>,
+    queue: Option<mpsc::Sender<(Batch, Done)>>,
+    writer: Option<thread::JoinHandle<()>>,
+}
+
+impl Db {
+    /// Opens the database at `path`, making it when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is in use, is broken, or was written by a newer engine.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let open = |source: redb::Error| Error::Open { path: path.to_owned(), source: Box::new(source) };
+        let inner = redb::Database::create(path).map_err(|e| open(e.into()))?;
+        let found = check_schema(&inner).map_err(|e| open(*e))?;
+        if found > SCHEMA {
+            return Err(Error::Newer { path: path.to_owned(), found, known: SCHEMA });
+        }
+        let inner = Arc::new(inner);
+        let (queue, batches) = mpsc::channel();
+        let database = Arc::clone(&inner);
+        let writer = thread::Builder::new()
+            .name("berth-state".into())
+            .spawn(move || write_batches(&database, &batches))
+            .map_err(|source| Error::File { operation: "start the writer of", path: path.to_owned(), source })?;
+        Ok(Self { inner, queue: Some(queue), writer: Some(writer) })
+    }
+
+    /// Reads a whole table. Records that do not decode are returned as errors beside the good ones, so that one
+    /// broken record does not hide the others.
+    ///
+    /// # Errors
+    /// When the table itself cannot be read.
+    pub fn load<V: DeserializeOwned>(&self, table: &Table<V>) -> Result<Vec<Result<(String, V), Error>>, Error> {
+        let read = |source: redb::Error| Error::Read { table: table.name, source: Box::new(source) };
+        let transaction = self.inner.begin_read().map_err(|e| read(e.into()))?;
+        let opened = match transaction.open_table(Definition::new(table.name)) {
+            Ok(opened) => opened,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(read(error.into())),
+        };
+        let mut records = Vec::new();
+        for entry in opened.iter().map_err(|e| read(e.into()))? {
+            let (key, value) = entry.map_err(|e| read(e.into()))?;
+            let key = key.value().to_owned();
+            records.push(match serde_json::from_slice(value.value()) {
+                Ok(value) => Ok((key, value)),
+                Err(source) => Err(Error::Decode { table: table.name, key, source }),
+            });
+        }
+        Ok(records)
+    }
+
+    /// Hands a batch to the writer; `done` is called from the writer's thread once it is durable or has failed.
+    /// Batches become durable in the order of their submission; those that wait together share one commit.
+    pub fn submit(&self, batch: Batch, done: impl FnOnce(Result<(), Error>) + Send + 'static) {
+        let rejected = match &self.queue {
+            Some(queue) => queue.send((batch, Box::new(done))).err().map(|back| back.0.1),
+            None => Some(Box::new(done) as Done),
+        };
+        if let Some(done) = rejected {
+            done(Err(Error::Closed));
+        }
+    }
+}
+
+/// Finishes what is queued before the file is closed.
+impl Drop for Db {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn check_schema(db: &redb::Database) -> Result<u64, Box<redb::Error>> {
+    fn run(db: &redb::Database) -> Result<u64, redb::Error> {
+        let transaction = db.begin_write()?;
+        let found = {
+            let mut meta = transaction.open_table(META)?;
+            let found = meta.get("schema")?.map(|value| value.value());
+            match found {
+                Some(found) => found,
+                None => {
+                    meta.insert("schema", SCHEMA)?;
+                    SCHEMA
+                }
+            }
+        };
+        transaction.commit()?;
+        Ok(found)
+    }
+    run(db).map_err(Box::new)
+}
+
+fn write_batches(db: &redb::Database, queue: &mpsc::Receiver<(Batch, Done)>) {
+    while let Ok(first) = queue.recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && let Ok(next) = queue.try_recv()
+        {
+            group.push(next);
+        }
+        let (batches, callbacks): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let result = commit(db, &batches).map_err(Arc::new);
+        for done in callbacks {
+            done(result.clone().map_err(Error::Commit));
+        }
+    }
+}
+
+fn commit(db: &redb::Database, batches: &[Batch]) -> Result<(), redb::Error> {
+    let transaction = db.begin_write()?;
+    for change in batches.iter().flat_map(|batch| &batch.0) {
+        match change {
+            Change::Put { table, key, value } => {
+                transaction.open_table(Definition::new(table))?.insert(key.as_str(), value.as_slice())?;
+            }
+            Change::Delete { table, key } => {
+                transaction.open_table(Definition::new(table))?.remove(key.as_str())?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NUMBERS: Table<u32> = Table::new("numbers");
+
+    fn commit_now(db: &Db, batch: Batch) -> Result<(), Error> {
+        let (sender, receiver) = mpsc::channel();
+        db.submit(batch, move |result| {
+            let _ = sender.send(result);
+        });
+        receiver.recv().unwrap()
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        let db = Db::open(&path).unwrap();
+        assert!(db.load(&NUMBERS).unwrap().is_empty());
+        commit_now(&db, Batch::default().put(&NUMBERS, "a", &1).unwrap().put(&NUMBERS, "b", &2).unwrap()).unwrap();
+        commit_now(&db, Batch::default().delete(&NUMBERS, "a").delete(&NUMBERS, "never")).unwrap();
+        drop(db);
+        let db = Db::open(&path).unwrap();
+        let records: Vec<_> = db.load(&NUMBERS).unwrap().into_iter().map(Result::unwrap).collect();
+        assert_eq!(records, [("b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_broken_record_does_not_hide_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("state.redb")).unwrap();
+        let text: Table<String> = Table::new("numbers");
+        commit_now(&db, Batch::default().put(&text, "bad", &"x".to_owned()).unwrap()).unwrap();
+        commit_now(&db, Batch::default().put(&NUMBERS, "good", &7).unwrap()).unwrap();
+        let records = db.load(&NUMBERS).unwrap();
+        assert_eq!(records.len(), 2);
+        assert_eq!(records.iter().filter(|record| record.is_err()).count(), 1);
+    }
+
+    #[test]
+    fn a_second_opening_of_the_same_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        let _db = Db::open(&path).unwrap();
+        let error = Db::open(&path).unwrap_err();
+        assert_eq!(crate::error::Classify::kind(&error), crate::error::Kind::FailedPrecondition);
+    }
+}

@@ -1,0 +1,14 @@
+//! What survives the daemon, and whether the machine has been rebooted since.
+//!
+//! - **Owns:** the state database (`state.redb`), its schema version, the boot id of the run directory.
+//! - **Never:** knows what the records mean; they belong to the rooms that define them.
+//! - **Runs in:** the daemon, with one writer thread of its own.
+//! - **Start reading at:** [`Db::submit`].
+
+mod boot;
+mod db;
+mod error;
+
+pub use boot::{Boot, claim_run_dir};
+pub use db::{Batch, Db, Table};
+pub use error::Error;

@@ -1,0 +1,3 @@
+//! Kernel interfaces that neither nix nor rustix wraps.
+
+pub mod seccomp;

@@ -1,0 +1,14 @@
+//! The one wrapper around the async runtime.
+//!
+//! - **Owns:** blocking work, operations that callers can join and leave, locks by key.
+//! - **Never:** knows what is done in them.
+//! - **Runs in:** the daemon.
+//! - **Start reading at:** [`Joint::run`].
+
+mod blocking;
+mod joint;
+mod keylock;
+
+pub use blocking::blocking;
+pub use joint::Joint;
+pub use keylock::KeyLock;
