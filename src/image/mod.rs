@@ -23,6 +23,7 @@ pub mod registry;
 mod snapshot;
 mod store;
 mod tar;
+mod unpack;
 mod usage;
 
 pub use config::ImageConfig;

@@ -53,6 +53,9 @@ impl Records {
         };
         header.uid = id("uid", "extended header uid")?.unwrap_or(header.uid);
         header.gid = id("gid", "extended header gid")?.unwrap_or(header.gid);
+        let (major, minor) = header.device;
+        let device = |key| id(key, "extended header device number");
+        header.device = (device("SCHILY.devmajor")?.unwrap_or(major), device("SCHILY.devminor")?.unwrap_or(minor));
         if let Some(time) = self.get("mtime") {
             header.mtime = parse_time(time).ok_or("extended header mtime")?;
         }
@@ -229,7 +232,7 @@ mod tests {
     #[test]
     fn broken_records_are_refused() {
         for bad in
-            [&b"5 a=b"[..], b"a=b\n", b"99 a=b\n", b"6 a=b\n", b"0 a=b\n", b"7 =aab\n", b"10 path=\0a\n", b"6 a\nb\n"]
+            [&b"5 a=b"[..], b"a=b\n", b"99 a=b\n", b"7 a=b\n", b"0 a=b\n", b"7 =aab\n", b"11 path=\0a\n", b"6 a\nb\n"]
         {
             assert!(Records::parse(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
         }
