@@ -1,5 +1,16 @@
-//! Containers as kernel objects.
+//! Containers as kernel objects: from a plan to a process, and what confines it.
+//!
+//! - **Owns:** plans, validation, launching of pods, containers and execs, cgroups, seccomp, security modules.
+//! - **Never:** keeps state, logs, watches processes, or knows images and networks.
+//! - **Runs in:** the daemon ([`plan`]), the monitors ([`launch`]) and the new processes themselves (`init`).
+//! - **Start reading at:** [`plan::container()`], then [`launch::container`].
 
 pub mod cgroup;
+mod error;
+pub mod launch;
 pub mod lsm;
+pub mod plan;
 pub mod seccomp;
+mod validate;
+
+pub use error::{LaunchError, PlanError, Step};
