@@ -13,6 +13,7 @@ use rustix::{
     fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     Error,
@@ -38,16 +39,33 @@ impl Default for Limits {
 }
 
 /// What a layer takes, and what of it still depends on the layers below.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::image) struct Tally {
     /// Bytes, each file rounded up to whole pages.
     pub(in crate::image) bytes: u64,
     /// Files, directories and everything else that has an inode.
     pub(in crate::image) inodes: u64,
     /// Directories whose attributes the layer does not give; see [`Tree::implicit_directories`].
+    #[serde(default, with = "paths")]
     pub(in crate::image) implicit: Vec<Vec<u8>>,
     /// The layer hides everything in the layers below.
+    #[serde(default)]
     pub(in crate::image) opaque: bool,
+}
+
+/// Paths, which may be any bytes, in JSON.
+mod paths {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(paths: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+        paths.iter().map(|path| BASE64.encode(path)).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let paths = Vec::<String>::deserialize(deserializer)?;
+        paths.iter().map(|path| BASE64.decode(path).map_err(D::Error::custom)).collect()
+    }
 }
 
 /// What each inode takes at least, by the block size of the usual file systems.
