@@ -5,12 +5,14 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod image;
 pub mod monitor;
 pub mod network;
 pub mod runtime;
 pub mod state;
+pub mod streaming;
 #[expect(unsafe_code, reason = "the home of raw system calls")]
 pub mod sys;
 pub mod task;

@@ -5,4 +5,5 @@ pub mod descriptors;
 pub mod fork;
 pub mod heap;
 pub mod mount_attr;
+pub mod pidfd;
 pub mod seccomp;
