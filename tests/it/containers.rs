@@ -210,13 +210,13 @@ async fn lists_are_filtered_by_id_state_pod_and_labels() {
     let by_id = |id: &str| ContainerFilter { id: id.to_owned(), ..Default::default() };
     let mut by_label = ContainerFilter::default();
     by_label.label_selector.insert("app".into(), "a".into());
-    assert_eq!(list(&daemon, by_state(ContainerState::ContainerRunning)).await, [running.clone()]);
-    assert_eq!(list(&daemon, by_state(ContainerState::ContainerCreated)).await, [created.clone()]);
+    assert_eq!(list(&daemon, by_state(ContainerState::ContainerRunning)).await, [running.as_str()]);
+    assert_eq!(list(&daemon, by_state(ContainerState::ContainerCreated)).await, [created.as_str()]);
     assert!(list(&daemon, by_state(ContainerState::ContainerExited)).await.is_empty());
-    assert_eq!(list(&daemon, by_pod(&right)).await, [created.clone()]);
-    assert_eq!(list(&daemon, by_pod(&right[..12])).await, [created.clone()]);
-    assert_eq!(list(&daemon, by_id(&running[..12])).await, [running.clone()]);
-    assert_eq!(list(&daemon, by_label).await, [running.clone()]);
+    assert_eq!(list(&daemon, by_pod(&right)).await, [created.as_str()]);
+    assert_eq!(list(&daemon, by_pod(&right[..12])).await, [created.as_str()]);
+    assert_eq!(list(&daemon, by_id(&running[..12])).await, [running.as_str()]);
+    assert_eq!(list(&daemon, by_label).await, [running.as_str()]);
 
     let request = ListContainersRequest::default();
     let all = daemon.runtime().list_containers(request).await.expect("list").into_inner().containers;

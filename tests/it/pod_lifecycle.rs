@@ -84,13 +84,13 @@ async fn lists_are_filtered_by_id_state_and_labels() {
         ..Default::default()
     };
     assert_eq!(list(&daemon, PodSandboxFilter::default()).await.len(), 2);
-    assert_eq!(list(&daemon, by_state(PodSandboxState::SandboxReady)).await, [front.clone()]);
-    assert_eq!(list(&daemon, by_state(PodSandboxState::SandboxNotready)).await, [back.clone()]);
-    assert_eq!(list(&daemon, by_id(&front)).await, [front.clone()]);
-    assert_eq!(list(&daemon, by_id(&front[..12])).await, [front.clone()]);
+    assert_eq!(list(&daemon, by_state(PodSandboxState::SandboxReady)).await, [front.as_str()]);
+    assert_eq!(list(&daemon, by_state(PodSandboxState::SandboxNotready)).await, [back.as_str()]);
+    assert_eq!(list(&daemon, by_id(&front)).await, [front.as_str()]);
+    assert_eq!(list(&daemon, by_id(&front[..12])).await, [front.as_str()]);
     assert!(list(&daemon, by_id("zzz")).await.is_empty());
     assert_eq!(list(&daemon, by_label(&[("tier", "1")])).await.len(), 2);
-    assert_eq!(list(&daemon, by_label(&[("tier", "1"), ("app", "back")])).await, [back.clone()]);
+    assert_eq!(list(&daemon, by_label(&[("tier", "1"), ("app", "back")])).await, [back.as_str()]);
     assert!(list(&daemon, by_label(&[("tier", "2")])).await.is_empty());
 }
 

@@ -30,7 +30,7 @@ async fn an_image_is_pulled_by_tag_and_runs() {
     let id = pull(&daemon, &name).await.expect("pull");
     assert_eq!(id, archive.id());
     let image = find(&daemon, &name).await.expect("the image");
-    assert_eq!(image.repo_tags, [name.clone()]);
+    assert_eq!(image.repo_tags, [name.as_str()]);
     assert_eq!(image.repo_digests, [format!("{}/library/busybox@{}", Registry::ADDRESS, archive.manifest)]);
     for reference in [&image.id, &image.repo_digests[0]] {
         assert_eq!(find(&daemon, reference).await.as_ref(), Some(&image), "{reference}");

@@ -1,9 +1,8 @@
 //! The daemon of one test, on a host of its own.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -304,7 +303,10 @@ pub(crate) fn log_text(status: &ContainerStatus) -> String {
     for line in log.lines() {
         let mut fields = line.splitn(4, ' ').skip(2);
         let is_partial = fields.next() == Some("P");
-        let _ = write!(text, "{}{}", fields.next().unwrap_or_default(), if is_partial { "" } else { "\n" });
+        text.push_str(fields.next().unwrap_or_default());
+        if !is_partial {
+            text.push('\n');
+        }
     }
     text
 }
@@ -320,7 +322,7 @@ impl Drop for Daemon {
         let ended = kill(Pid::from_raw(self.pid()), Signal::SIGTERM).is_ok() && ends_in_time(&mut self.child);
         let left = self.leftovers().settle(self.directory.path(), &self.mark, &self.rules);
         if failed {
-            eprintln!("--- the daemon's log ---\n{}", self.output());
+            let _ = writeln!(io::stderr(), "--- the daemon's log ---\n{}", self.output());
         }
         if !failed && removed.is_ok() && ended && left.is_empty() {
             left.remove_own_cgroup(&self.mark);
