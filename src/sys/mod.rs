@@ -1,3 +1,19 @@
-//! Kernel interfaces that neither nix nor rustix wraps.
+//! Kernel interfaces that neither nix nor rustix wraps, and paths that cannot be led astray.
+//!
+//! - **Owns:** all `unsafe` system calls, a file for each interface.
+//! - **Never:** decides, logs, or keeps state.
+//! - **Runs in:** every process of the engine.
+//! - **Start reading at:** whichever interface you need.
 
+pub mod clone3;
+pub mod close_range;
+pub mod exit;
+#[cfg(test)]
+pub(crate) mod isolate;
+pub mod keyctl;
+pub mod link;
+pub mod mount;
+pub mod mount_setattr;
+pub mod openat2;
 pub mod seccomp;
+pub mod signal;
