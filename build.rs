@@ -15,12 +15,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={source}");
         let descriptors = protox::compile([source], ["proto"])?;
         fs::write(out.join(format!("{name}.descriptors.bin")), descriptors.encode_to_vec())?;
+        let mut config = tonic_prost_build::Config::new();
+        config.enable_type_names();
         tonic_prost_build::configure()
             .generate_default_stubs(true)
             .disable_comments(["."])
             .btree_map(".")
             .skip_debug([".runtime.v1.AuthConfig"])
-            .compile_fds(descriptors)?;
+            .compile_fds_with_config(descriptors, config)?;
     }
     Ok(())
 }

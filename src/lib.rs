@@ -4,11 +4,15 @@
 //! has the map, the life of a pod and the files on disk.
 #![deny(unsafe_code)]
 
+pub mod engine;
+pub mod cli;
 pub mod error;
 pub mod image;
+pub mod monitor;
 pub mod network;
 pub mod runtime;
 pub mod state;
+pub mod streaming;
 #[expect(unsafe_code, reason = "the home of raw system calls")]
 pub mod sys;
 pub mod task;

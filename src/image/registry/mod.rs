@@ -3,16 +3,29 @@
 //! - **Owns:** requests to registries, their authentication, mirrors, retries, and bounded, resuming transfers.
 //! - **Never:** stores anything, or understands what is in a blob.
 //! - **Runs in:** the daemon, on its async threads.
-//! - **Start reading at:** [`Client`].
+//! - **Start reading at:** [`Client`], then `repository.rs`.
+//!
+//! An operation asks the hosts of `mirror` in the order of `candidates`. `repository` authorizes each request with
+//! `auth` and sends it by `http`, over the connections of `transport`; `manifest` and `transfer` make sense of answers.
 
 mod auth;
+mod candidates;
 mod client;
 mod descriptor;
+mod endpoint;
 mod error;
+mod http;
+mod manifest;
+mod mirror;
+mod repository;
 mod transfer;
+mod transport;
 
 pub use auth::Auth;
 pub use client::{Client, Config};
 pub use descriptor::{Descriptor, Resolved};
-pub use error::{Error, Side};
+pub use error::{Error, Failure, Retry, Side};
 pub use transfer::BlobStream;
+
+#[cfg(test)]
+mod tests;

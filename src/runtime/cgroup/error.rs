@@ -67,6 +67,14 @@ pub enum Error {
         /// Cause.
         source: io::Error,
     },
+    /// The program with the device rules of a v2 cgroup cannot be loaded or attached.
+    #[error("attach device filter to cgroup {}", path.display())]
+    DeviceFilter {
+        /// The cgroup.
+        path: PathBuf,
+        /// Cause.
+        source: io::Error,
+    },
     /// A limit needs a controller that the host lacks.
     #[error("this host has no cgroup file {file} to set a limit of {value:?} with")]
     Unsupported {
@@ -82,6 +90,12 @@ pub enum Error {
         limit: u64,
         /// Present use.
         usage: u64,
+    },
+    /// Processes do not stop, stuck in the kernel.
+    #[error("freeze cgroup {}: its processes do not stop", path.display())]
+    Unfreezable {
+        /// The cgroup.
+        path: PathBuf,
     },
     /// Processes survive SIGKILL, stuck in the kernel.
     #[error("{count} processes in cgroup {} do not die", path.display())]
@@ -109,9 +123,10 @@ impl Classify for Error {
             Self::Read { source, .. }
             | Self::Open { source, .. }
             | Self::Create { source, .. }
+            | Self::DeviceFilter { source, .. }
             | Self::Remove { source, .. } => io_kind(source),
             Self::NotMounted | Self::Unsupported { .. } | Self::BelowUsage { .. } => Kind::FailedPrecondition,
-            Self::Malformed { .. } | Self::Unkillable { .. } => Kind::Internal,
+            Self::Malformed { .. } | Self::Unfreezable { .. } | Self::Unkillable { .. } => Kind::Internal,
         }
     }
 }

@@ -4,21 +4,35 @@
 //! - **Never:** decides a container's cgroup path or keeps track of containers.
 //! - **Runs in:** the daemon (stats, updates) and the monitors (creation to removal); [`Entrance::join`] in a new
 //!   container process.
-//! - **Start reading at:** [`Hierarchy`], then [`Cgroup`].
+//! - **Start reading at:** [`Hierarchy`], then [`Cgroup`]; what differs between the versions is in `v1` and `v2`.
 
+mod branch;
 mod device;
+mod entrance;
 mod error;
+mod file;
+mod group;
+mod kill;
 mod limits;
+mod mount;
+mod setting;
 mod stats;
+mod tree;
+mod v1;
+mod v2;
 
-use std::{os::fd::BorrowedFd, path::Path};
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
 
+pub use branch::Branch;
 pub use device::{Access, DeviceKind, DeviceRule};
+pub use entrance::Entrance;
 pub use error::Error;
+pub use group::Cgroup;
 pub use limits::{InvalidLimit, Limits};
 pub use stats::{Cpu, Io, Memory, Pids, Pressure, Stall, Stats, Throttling};
-
-use crate::types::Resources;
 
 /// Version of the cgroup interface that the controllers are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -31,159 +45,66 @@ pub enum Version {
 
 /// The host's cgroup hierarchies: detected once, cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Hierarchy {}
+pub struct Hierarchy(Arc<Layout>);
+
+#[derive(Debug)]
+enum Layout {
+    V1(v1::Layout),
+    V2(v2::Layout),
+}
+
+/// Longest path of a cgroup, well below `PATH_MAX` with any mount point before it and file name after it.
+const LONGEST_PATH: usize = 3_000;
+/// Longest name of a directory.
+const LONGEST_NAME: usize = 255;
 
 impl Hierarchy {
     /// Finds what is mounted.
     pub fn detect() -> Result<Self, Error> {
-        todo!()
+        let mountinfo = file::read(Path::new("/proc/self/mountinfo"))?;
+        let layout = match mount::find(&mountinfo).ok_or(Error::NotMounted)? {
+            mount::Mounts::V1(layout) => Layout::V1(layout),
+            mount::Mounts::V2(root) => Layout::V2(v2::Layout::new(root)?),
+        };
+        Ok(Self(Arc::new(layout)))
     }
 
     /// Which version the controllers are on.
     pub fn version(&self) -> Version {
-        todo!()
+        match *self.0 {
+            Layout::V1(_) => Version::V1,
+            Layout::V2(_) => Version::V2,
+        }
     }
 
     /// Makes the cgroup `path` and its parents and applies `limits`. One that exists already is used.
+    ///
+    /// # Errors
+    /// A path that [`validate_path`] refuses, and limits that the kernel does not take: then nothing is left of it.
     pub fn create(&self, path: &str, limits: &Limits) -> Result<Cgroup, Error> {
-        let _ = (path, limits);
-        todo!()
+        validate_path(path)?;
+        let cgroup = self.open(path);
+        cgroup.create(limits).inspect_err(|_| cgroup.abandon())?;
+        Ok(cgroup)
     }
 
-    /// A handle on `path`, which need not exist.
+    /// A handle on `path`, which need not exist. Parts that lead elsewhere (`..`) are left out.
     pub fn open(&self, path: &str) -> Cgroup {
-        let _ = path;
-        todo!()
+        let names = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_)));
+        Cgroup::new(self.clone(), names.collect::<PathBuf>())
     }
 }
 
 /// Says that `path` is an absolute, clean cgroup path: `/kubepods/pod1/berth-1`.
 pub fn validate_path(path: &str) -> Result<(), Error> {
-    let _ = path;
-    todo!()
-}
-
-/// A handle on one cgroup.
-#[derive(Debug, Clone)]
-pub struct Cgroup {}
-
-impl Cgroup {
-    /// Its path below the mount points.
-    pub fn path(&self) -> &Path {
-        todo!()
-    }
-
-    /// Opens the way in for processes that are about to be cloned.
-    ///
-    /// This is the fast way: moving another process by [`Cgroup::add`] waits for an RCU grace period (10 ms and more on
-    /// a busy machine); being cloned into it and moving oneself while single-threaded does not (0.1 ms).
-    pub fn entrance(&self) -> Result<Entrance, Error> {
-        todo!()
-    }
-
-    /// Moves a process (all its threads) into the cgroup.
-    pub fn add(&self, pid: i32) -> Result<(), Error> {
-        let _ = pid;
-        todo!()
-    }
-
-    /// Makes a sub-group without limits of its own for one exec session, so that its processes can be listed and killed
-    /// without the container's. Only the hierarchy that kills gets a directory.
-    pub fn branch(&self, name: &str) -> Result<Branch, Error> {
-        let _ = name;
-        todo!()
-    }
-
-    /// Applies limits; zero and empty ones stay as they are.
-    pub fn apply(&self, limits: &Limits) -> Result<(), Error> {
-        let _ = limits;
-        todo!()
-    }
-
-    /// Reads the limits in force.
-    pub fn effective(&self) -> Result<Resources, Error> {
-        todo!()
-    }
-
-    /// Measures.
-    pub fn stats(&self) -> Result<Stats, Error> {
-        todo!()
-    }
-
-    /// How many processes the kernel killed here for memory, since the cgroup was made.
-    pub fn oom_kills(&self) -> Result<u64, Error> {
-        todo!()
-    }
-
-    /// Processes in it and below.
-    pub fn processes(&self) -> Result<Vec<i32>, Error> {
-        todo!()
-    }
-
-    /// Stops all processes in it and below.
-    pub fn freeze(&self) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// Lets them go on.
-    pub fn thaw(&self) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// Kills all processes in it and below with SIGKILL and waits, within bounds, until they are gone or zombies.
-    pub fn kill(&self) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// Removes it with all below; fine when it is gone already. Retries for a moment while dying processes hold it.
-    pub fn remove(&self) -> Result<(), Error> {
-        todo!()
+    let is_name = |name: &str| {
+        !matches!(name, "" | "." | "..") && name.len() <= LONGEST_NAME && !name.contains(|c: char| c.is_control())
+    };
+    match path.strip_prefix('/') {
+        Some(names) if path.len() <= LONGEST_PATH && names.split('/').all(is_name) => Ok(()),
+        _ => Err(Error::InvalidPath(path.chars().take(LONGEST_NAME).collect())),
     }
 }
 
-/// The way into a cgroup for new processes.
-///
-/// The parent gives [`Entrance::directory`] to `clone3` with `CLONE_INTO_CGROUP`; the child calls [`Entrance::join`]
-/// first of all, before it starts a thread or leaves the host's user namespace.
-#[derive(Debug)]
-pub struct Entrance {}
-
-impl Entrance {
-    /// The directory for `CLONE_INTO_CGROUP`: cgroup v2, or the unified hierarchy of a hybrid host.
-    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
-        todo!()
-    }
-
-    /// Moves the calling, single-threaded process into the v1 hierarchies (and, only if it was not cloned with
-    /// [`Entrance::directory`], `cloned` = false, into the unified one). Only `write(2)`: safe after `fork`.
-    pub fn join(&self, cloned: bool) -> std::io::Result<()> {
-        let _ = cloned;
-        todo!()
-    }
-}
-
-/// A sub-group for one exec session.
-#[derive(Debug)]
-pub struct Branch {}
-
-impl Branch {
-    /// The way in, as [`Cgroup::entrance`].
-    pub fn entrance(&self) -> Result<Entrance, Error> {
-        todo!()
-    }
-
-    /// Processes in it.
-    pub fn processes(&self) -> Result<Vec<i32>, Error> {
-        todo!()
-    }
-
-    /// Kills all its processes, as [`Cgroup::kill`].
-    pub fn kill(&self) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// Removes it, as [`Cgroup::remove`]; removing the whole cgroup does it too.
-    pub fn remove(&self) -> Result<(), Error> {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,49 @@ pub struct Stall {
     /// Share of the last 300 s, percent.
     pub avg300: f64,
 }
+
+impl Pressure {
+    /// Reads a pressure file: lines `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and the same for `full`, with the
+    /// total in µs. A kernel before 5.13 has no `full` for CPU.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let stall = |kind: &str| text.lines().find_map(|line| Stall::parse(line.strip_prefix(kind)?));
+        Some(Self { some: stall("some ")?, full: stall("full ").unwrap_or_default() })
+    }
+}
+
+impl Stall {
+    fn parse(fields: &str) -> Option<Self> {
+        let mut stall = Self::default();
+        for field in fields.split_whitespace() {
+            match field.split_once('=')? {
+                ("avg10", share) => stall.avg10 = share.parse().ok()?,
+                ("avg60", share) => stall.avg60 = share.parse().ok()?,
+                ("avg300", share) => stall.avg300 = share.parse().ok()?,
+                ("total", micros) => stall.total_ns = micros.parse::<u64>().ok()?.saturating_mul(1_000),
+                _ => {}
+            }
+        }
+        Some(stall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pressure_is_in_nanoseconds_and_percent() {
+        let text = "some avg10=1.50 avg60=0.25 avg300=0.01 total=42\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
+        let some = Stall { total_ns: 42_000, avg10: 1.5, avg60: 0.25, avg300: 0.01 };
+        let full = Stall { total_ns: 7_000, ..Stall::default() };
+        assert_eq!(Pressure::parse(text), Some(Pressure { some, full }));
+    }
+
+    #[test]
+    fn cpu_pressure_of_old_kernels_lacks_full() {
+        let pressure = Pressure::parse("some avg10=0.00 avg60=0.00 avg300=0.00 total=1\n").expect("parses");
+        assert_eq!((pressure.some.total_ns, pressure.full), (1_000, Stall::default()));
+        assert_eq!(Pressure::parse("nonsense"), None);
+        assert_eq!(Pressure::parse("some avg10=x"), None);
+    }
+}

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What an image says about its containers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageDefaults {
     /// `NAME=value` entries.
     pub env: Vec<String>,
@@ -45,7 +45,7 @@ pub struct RootfsPlan {
 }
 
 /// The layers behind an image mount of the request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageMount {
     /// Index into the request's mounts.
     pub index: usize,

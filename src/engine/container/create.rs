@@ -1,0 +1,166 @@
+//! CreateContainer: checked, planned, its writable layer made, written down. Nothing runs yet.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{Container, Made, Phase};
+use crate::{
+    engine::{Engine, Error, EventKind, names, new_id, pod::Pod, rollback::Rollback},
+    image::Image,
+    runtime::plan::{ImageDefaults, ImageMount, RootfsPlan},
+    task::blocking,
+    types::{ContainerConfig, Digest, Id, Signal, Timestamp},
+};
+
+impl Engine {
+    /// Creates a container in a ready pod. The same request sent again while it is under way, or after its first
+    /// caller had gone, gets the same container.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what cannot be run, `NotFound` for a missing pod or image, `FailedPrecondition` when the
+    /// pod is not ready, `AlreadyExists` when its name is taken. Nothing of the container is left then.
+    pub async fn create_container(self: &Arc<Self>, pod: &str, config: ContainerConfig) -> Result<Id, Error> {
+        let pod = self.find_pod(pod)?;
+        let key = request_key(&pod, &config);
+        let engine = Arc::clone(self);
+        let result =
+            self.container_creations.run(key, move || async move { engine.create_new(pod, config).await }).await;
+        result.unwrap_or(Err(Error::Panicked("creating a container")))
+    }
+
+    async fn create_new(self: Arc<Self>, pod: Arc<Pod>, config: ContainerConfig) -> Result<Id, Error> {
+        let _shared = pod.gate.read().await;
+        if !pod.is_ready() {
+            return Err(Error::PodNotReady(pod.id.clone()));
+        }
+        let image = self.find_image(&config.image.image)?;
+        let id = new_id()?;
+        let name = self.names.reserve(names::of_container(&config.metadata, &pod.id), &id)?;
+
+        let mut rollback = Rollback::default();
+        match self.make_container(&pod, &image, id.clone(), config, &mut rollback).await {
+            Ok(container) => {
+                name.keep();
+                self.containers.insert(&id, Arc::new(container));
+                self.events.container(&id, &pod.id, EventKind::Created);
+                Ok(id)
+            }
+            Err(error) => {
+                rollback.run().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn make_container(
+        self: &Arc<Self>,
+        pod: &Arc<Pod>,
+        image: &Image,
+        id: Id,
+        config: ContainerConfig,
+        rollback: &mut Rollback,
+    ) -> Result<Container, Error> {
+        let log_path = log_path(&pod.config.log_directory, &config.log_path);
+        let stop_signal = stop_signal(&config, image)?;
+
+        let (engine, removed) = (Arc::clone(self), id.clone());
+        rollback.push("remove the snapshot", async move { engine.remove_snapshot(&removed).await });
+        let snapshot = self
+            .parts
+            .images
+            .snapshot(&id, image)
+            .await
+            .map_err(|source| Error::image("create the writable layer of", format!("container {id}"), source))?;
+        let image_mounts = self.hold_image_mounts(&id, &config).await?;
+
+        let resources = config.resources.clone();
+        let made = Made {
+            cgroup: format!("{}/{id}", pod.cgroup),
+            id,
+            pod_id: pod.id.clone(),
+            created_at: Timestamp::now(),
+            image_id: image.id,
+            image_ref: image.digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
+            image_name: image.tags.first().cloned().unwrap_or_else(|| config.image.image.clone()),
+            defaults: defaults(image),
+            rootfs: RootfsPlan { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
+            image_mounts,
+            log_path,
+            stop_signal,
+            config: Arc::new(config),
+        };
+        let container = Container::new(Arc::new(made), Arc::clone(pod), Phase::Created, resources);
+        // What cannot be planned must be refused now, not at its start.
+        self.plan(&container)?;
+        make_log_dir(&container).await?;
+        self.save_container(&container).await?;
+        Ok(container)
+    }
+
+    fn find_image(&self, name: &str) -> Result<Arc<Image>, Error> {
+        self.parts.images.resolve(name).ok_or_else(|| Error::NoImage(name.to_owned()))
+    }
+
+    /// Resolves the image volumes among the mounts and keeps their layers for as long as the container is there.
+    async fn hold_image_mounts(&self, id: &Id, config: &ContainerConfig) -> Result<Vec<ImageMount>, Error> {
+        let mut held = Vec::new();
+        for (index, mount) in config.mounts.iter().enumerate() {
+            let Some(spec) = &mount.image else { continue };
+            let image = self.find_image(&spec.image)?;
+            let lower = self
+                .parts
+                .images
+                .hold(id, &image)
+                .await
+                .map_err(|source| Error::image("hold", format!("image volume {:?}", spec.image), source))?;
+            held.push(ImageMount { index, lower });
+        }
+        Ok(held)
+    }
+
+    pub(in crate::engine) async fn remove_snapshot(&self, id: &Id) -> Result<(), Error> {
+        self.parts
+            .images
+            .remove_snapshot(id)
+            .await
+            .map_err(|source| Error::image("remove the writable layer of", format!("container {id}"), source))
+    }
+}
+
+/// Two requests are the same when they ask for the same container in every detail.
+fn request_key(pod: &Pod, config: &ContainerConfig) -> String {
+    let text = serde_json::to_vec(config).unwrap_or_default();
+    format!("{} {}", names::of_container(&config.metadata, &pod.id), Digest::of(&text))
+}
+
+fn defaults(image: &Image) -> ImageDefaults {
+    let config = &image.config;
+    ImageDefaults {
+        env: config.env.clone(),
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        working_dir: config.working_dir.clone(),
+        user: config.user.clone(),
+    }
+}
+
+fn log_path(directory: &str, path: &str) -> Option<PathBuf> {
+    (!directory.is_empty() && !path.is_empty()).then(|| PathBuf::from(directory).join(path))
+}
+
+async fn make_log_dir(container: &Container) -> Result<(), Error> {
+    let Some(dir) = container.log_path.as_deref().and_then(std::path::Path::parent).map(PathBuf::from) else {
+        return Ok(());
+    };
+    blocking(move || std::fs::create_dir_all(&dir).map_err(|source| Error::file("create", dir, source))).await
+}
+
+/// The caller's stop signal before the image's before SIGTERM.
+fn stop_signal(config: &ContainerConfig, image: &Image) -> Result<Signal, Error> {
+    match (config.stop_signal, image.config.stop_signal.as_deref()) {
+        (Some(signal), _) => Ok(signal),
+        (None, None | Some("")) => Ok(Signal::TERM),
+        (None, Some(text)) => {
+            text.parse().map_err(|_| Error::Invalid { what: "image", why: format!("its stop signal is {text:?}") })
+        }
+    }
+}

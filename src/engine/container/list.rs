@@ -1,0 +1,39 @@
+//! ContainerStatus and ListContainers.
+
+use super::Container;
+use crate::engine::{ContainerFilter, ContainerView, Engine, Error, pod::list::carries};
+
+impl Engine {
+    /// The container with this id or beginning of an id.
+    ///
+    /// # Errors
+    /// `NotFound`, or `InvalidArgument` when several ids begin so.
+    pub fn container(&self, id: &str) -> Result<ContainerView, Error> {
+        self.find_container(id).map(|container| container.view())
+    }
+
+    /// The plan that a container runs by, as JSON for people who debug.
+    ///
+    /// # Errors
+    /// As [`Self::container`], and when what it is planned from is gone.
+    pub fn container_plan(&self, id: &str) -> Result<serde_json::Value, Error> {
+        let container = self.find_container(id)?;
+        let plan = self.plan(&container)?;
+        Ok(serde_json::to_value(plan).unwrap_or_default())
+    }
+
+    /// The containers that a filter lets through.
+    pub fn containers(&self, filter: &ContainerFilter) -> Vec<ContainerView> {
+        let containers = self.containers.all();
+        containers.iter().filter(|container| passes(container, filter)).map(|container| container.view()).collect()
+    }
+}
+
+pub(in crate::engine) fn passes(container: &Container, filter: &ContainerFilter) -> bool {
+    let begins =
+        |id: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| id.starts_with(wanted.as_str()));
+    begins(container.id.as_str(), &filter.id)
+        && begins(container.pod_id.as_str(), &filter.pod_id)
+        && filter.state.is_none_or(|state| container.phase().state() == state)
+        && carries(&container.config.labels, &filter.labels)
+}

@@ -1,0 +1,115 @@
+//! StartContainer: planned anew with what holds now, launched by the pod's monitor.
+
+use std::sync::Arc;
+
+use super::{Change, Container, Phase};
+use crate::{
+    engine::{Engine, Error, EventKind},
+    error::chain,
+    monitor::client::{ContainerIo, Started},
+    runtime::plan::{self, ContainerPlan, ContainerRequest},
+    types::{ContainerConfig, ExitStatus, NamespaceMode, Timestamp},
+};
+
+impl Engine {
+    /// Starts a created container and answers once its program was executed.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when it is not in state created or its pod is not ready. When launching fails the
+    /// container is `Exited` with code 128 and reason `StartError`, and the error says which step failed.
+    pub async fn start_container(self: &Arc<Self>, id: &str) -> Result<(), Error> {
+        let container = self.find_container(id)?;
+        let engine = Arc::clone(self);
+        let starting = self.tasks.spawn(async move { engine.start_found_container(&container).await });
+        starting.await.unwrap_or(Err(Error::Panicked("starting a container")))
+    }
+
+    async fn start_found_container(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+        let pod = Arc::clone(&container.pod);
+        let _shared = pod.gate.read().await;
+        let _gate = container.gate.lock().await;
+        if container.is_removing() {
+            return Err(Error::Removing(container.id.clone()));
+        }
+        let phase = container.phase();
+        if phase != Phase::Created {
+            return Err(Error::WrongState { container: container.id.clone(), state: phase.name(), needed: "created" });
+        }
+        match self.launch(container).await {
+            Ok(started) => {
+                container.change(Change::Started { pid: started.pid, at: started.at, user: started.user });
+                self.events.container(&container.id, &container.pod_id, EventKind::Started);
+                self.save_soon(container);
+                Ok(())
+            }
+            Err(error) => {
+                container.change(Change::Ended(ExitStatus::start_error(chain(&error), Timestamp::now())));
+                self.events.container(&container.id, &container.pod_id, EventKind::Stopped);
+                self.save_soon(container);
+                Err(error)
+            }
+        }
+    }
+
+    async fn launch(&self, container: &Container) -> Result<Started, Error> {
+        let monitor = container.pod.monitor()?;
+        let plan = self.plan(container)?;
+        let io = ContainerIo {
+            log: container.log_path.clone(),
+            stdin: container.config.stdin,
+            stdin_once: container.config.stdin_once,
+        };
+        monitor
+            .start(&plan, io)
+            .await
+            .map_err(|source| Error::monitor("start", format!("container {}", container.id), source))
+    }
+
+    /// What the executor is to do for a container, by its configuration and its present limits.
+    pub(in crate::engine) fn plan(&self, container: &Container) -> Result<ContainerPlan, Error> {
+        let config = ContainerConfig { resources: container.resources(), ..ContainerConfig::clone(&container.config) };
+        let request = ContainerRequest {
+            id: &container.id,
+            pod_id: &container.pod_id,
+            pod: &container.pod.config,
+            config: &config,
+            image: &container.defaults,
+            rootfs: container.rootfs.clone(),
+            pod_dir: &container.pod.dir,
+            image_mounts: container.image_mounts.clone(),
+            cgroup: container.cgroup.clone(),
+            target_pid: self.target_pid(container)?,
+            selinux_level: "",
+            host: &self.parts.host,
+        };
+        plan::container(&request)
+            .map_err(|source| Error::Plan { object: format!("container {}", container.id), source: Arc::new(source) })
+    }
+
+    /// The process whose PID namespace a container joins, when it names another container as its target.
+    fn target_pid(&self, container: &Container) -> Result<Option<i32>, Error> {
+        let namespaces = &container.config.security.namespaces;
+        if namespaces.pid != NamespaceMode::Target {
+            return Ok(None);
+        }
+        let invalid = |why: String| Error::Invalid { what: "target_id", why };
+        let target = self.find_container(&namespaces.target_id).map_err(|error| invalid(chain(&error)))?;
+        if target.pod_id != container.pod_id {
+            return Err(invalid(format!("container {} is in another pod", target.id)));
+        }
+        match target.phase().pid() {
+            Some(pid) => Ok(Some(pid)),
+            None => Err(invalid(format!("container {} is not running", target.id))),
+        }
+    }
+
+    /// Writes a container down without making the caller wait: until then its monitor holds the truth.
+    pub(in crate::engine) fn save_soon(self: &Arc<Self>, container: &Arc<Container>) {
+        let (engine, container) = (Arc::clone(self), Arc::clone(container));
+        self.tasks.spawn(async move {
+            if let Err(error) = engine.save_container(&container).await {
+                tracing::error!(container = %container.id, error = chain(&error), "a change could not be written down");
+            }
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! A pod: namespaces, a network attachment and a monitor that holds its containers.
+
+mod files;
+pub(super) mod list;
+mod remove;
+pub(super) mod run;
+mod stop;
+
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::RwLock;
+
+use super::{Engine, Error, PodState, PodView, index::Found};
+use crate::{
+    monitor::client::Monitor,
+    types::{Id, NamespaceMode, PodConfig, Timestamp},
+};
+
+/// A pod as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    id: Id,
+    config: Arc<PodConfig>,
+    created_at: Timestamp,
+    cgroup: String,
+    ready: bool,
+    #[serde(default)]
+    ips: Vec<IpAddr>,
+}
+
+/// A pod in memory.
+#[derive(Debug)]
+pub(super) struct Pod {
+    pub(super) id: Id,
+    pub(super) config: Arc<PodConfig>,
+    pub(super) created_at: Timestamp,
+    /// The pod's cgroup: the caller's, or one of ours below the engine's root.
+    pub(super) cgroup: String,
+    /// Its directory below the run directory.
+    pub(super) dir: PathBuf,
+    /// Held shared while containers are created and started in it, exclusively while it is stopped or removed.
+    pub(super) gate: RwLock<()>,
+    /// What its record said when the daemon started; `false` for a pod that was made since.
+    was_ready: bool,
+    live: Mutex<Live>,
+}
+
+/// What changes about a pod.
+#[derive(Debug, Clone, Default)]
+struct Live {
+    ready: bool,
+    ips: Vec<IpAddr>,
+    monitor: Option<Arc<Monitor>>,
+}
+
+impl Pod {
+    fn new(id: Id, config: Arc<PodConfig>, created_at: Timestamp, cgroup: String, dir: PathBuf) -> Self {
+        let (gate, live) = (RwLock::default(), Mutex::default());
+        Self { id, config, created_at, cgroup, dir, gate, was_ready: false, live }
+    }
+
+    /// The pod that a record tells of; not ready until its monitor has been found.
+    pub(super) fn recovered(record: Record, dir: PathBuf) -> Self {
+        let mut pod = Self::new(record.id, record.config, record.created_at, record.cgroup, dir);
+        pod.was_ready = record.ready;
+        pod.live().ips = record.ips;
+        pod
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn record(&self) -> Record {
+        let live = self.live();
+        Record {
+            id: self.id.clone(),
+            config: Arc::clone(&self.config),
+            created_at: self.created_at,
+            cgroup: self.cgroup.clone(),
+            ready: live.ready,
+            ips: live.ips.clone(),
+        }
+    }
+
+    /// The monitor of a ready pod.
+    pub(super) fn monitor(&self) -> Result<Arc<Monitor>, Error> {
+        let live = self.live();
+        match (&live.monitor, live.ready) {
+            (Some(monitor), true) => Ok(Arc::clone(monitor)),
+            _ => Err(Error::PodNotReady(self.id.clone())),
+        }
+    }
+
+    pub(super) fn set_ready(&self, monitor: Arc<Monitor>, ips: Vec<IpAddr>) {
+        *self.live() = Live { ready: true, ips, monitor: Some(monitor) };
+    }
+
+    /// Marks the pod as not ready and hands out its monitor, so that only one caller shuts it down.
+    pub(super) fn set_not_ready(&self) -> Option<Arc<Monitor>> {
+        let mut live = self.live();
+        live.ready = false;
+        live.monitor.take()
+    }
+
+    /// Whether its record said that it is ready, when the daemon started.
+    pub(super) fn was_ready(&self) -> bool {
+        self.was_ready
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.live().ready
+    }
+
+    pub(super) fn ips(&self) -> Vec<IpAddr> {
+        self.live().ips.clone()
+    }
+
+    pub(super) fn has_own_network(&self) -> bool {
+        self.config.namespaces.network != NamespaceMode::Node
+    }
+
+    /// Path of the pinned network namespace.
+    pub(super) fn netns(&self) -> PathBuf {
+        self.dir.join("ns/net")
+    }
+
+    /// `true` when the pod's cgroup was made by the engine and goes with the pod.
+    pub(super) fn owns_cgroup(&self) -> bool {
+        self.config.cgroup_parent.is_empty()
+    }
+
+    fn view(&self) -> PodView {
+        let live = self.live();
+        PodView {
+            id: self.id.clone(),
+            config: Arc::clone(&self.config),
+            state: if live.ready { PodState::Ready } else { PodState::NotReady },
+            created_at: self.created_at,
+            ips: live.ips.clone(),
+            monitor_pid: live.monitor.as_ref().map(|monitor| monitor.pid()),
+            netns: (live.ready && self.has_own_network()).then(|| self.netns()),
+            cgroup: self.cgroup.clone(),
+        }
+    }
+}
+
+impl Record {
+    pub(super) fn id(&self) -> &Id {
+        &self.id
+    }
+}
+
+impl Engine {
+    /// The pod with this id or beginning of an id.
+    pub(super) fn find_pod(&self, id: &str) -> Result<Arc<Pod>, Error> {
+        match self.pods.find(id) {
+            Found::One(pod) => Ok(pod),
+            Found::None => Err(Error::NoPod(id.to_owned())),
+            Found::Many => Err(Error::Ambiguous(id.to_owned())),
+        }
+    }
+
+    pub(super) async fn save_pod(&self, pod: &Pod) -> Result<(), Error> {
+        self.ledger.put(&super::ledger::PODS, &pod.id, &pod.record()).await
+    }
+}

@@ -1,0 +1,108 @@
+//! StopPodSandbox: its containers are killed, its network is given back, its namespaces go.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+
+use super::Pod;
+use crate::{
+    engine::{Engine, Error, EventKind, container::Container},
+    error::chain,
+    monitor::client::Monitor,
+    task::blocking,
+    types::ExitStatus,
+};
+
+/// How long a stop waits for killed containers to end before it answers; what is left ends in the background.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Stops a pod: kills what runs in it and gives its network back. A pod that is not there, or is stopped, is no
+    /// error. The answer comes in bounded time even when a process cannot be killed.
+    ///
+    /// # Errors
+    /// When its network cannot be given back or its state cannot be written; calling again goes on from there.
+    pub async fn stop_pod(self: &Arc<Self>, id: &str) -> Result<(), Error> {
+        let pod = match self.find_pod(id) {
+            Ok(pod) => pod,
+            Err(Error::NoPod(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let engine = Arc::clone(self);
+        // A task of its own: a caller that goes away must not leave the pod half stopped.
+        let stopping = self.tasks.spawn(async move {
+            let _exclusive = pod.gate.write().await;
+            engine.stop_found_pod(&pod).await
+        });
+        stopping.await.unwrap_or(Err(Error::Panicked("stopping a pod")))
+    }
+
+    /// Stops a pod whose gate the caller holds.
+    pub(in crate::engine) async fn stop_found_pod(self: &Arc<Self>, pod: &Arc<Pod>) -> Result<(), Error> {
+        let containers = self.containers_of(pod);
+        let kills = containers.iter().map(|container| self.kill_for_stop(container));
+        join_all(kills).await;
+        self.detach_network(pod).await?;
+        let was_ready = pod.is_ready();
+        let monitor = pod.set_not_ready();
+        self.end_monitor(pod, monitor).await;
+        let dir = pod.dir.clone();
+        blocking(move || super::run::remove_dir(&dir)).await?;
+        if was_ready {
+            self.save_pod(pod).await?;
+            self.events.pod(&pod.id, EventKind::Stopped);
+        }
+        Ok(())
+    }
+
+    async fn kill_for_stop(self: &Arc<Self>, container: &Arc<Container>) {
+        if let Err(error) = self.kill_and_wait(container, KILL_PATIENCE).await {
+            tracing::warn!(container = %container.id, error = chain(&error), "a container outlives its pod's stop");
+        }
+    }
+
+    pub(in crate::engine) async fn detach_network(&self, pod: &Pod) -> Result<(), Error> {
+        if !pod.has_own_network() {
+            return Ok(());
+        }
+        self.parts.network.detach(&pod.id).await.map_err(|source| Error::Network {
+            operation: "give back",
+            pod: pod.id.clone(),
+            source: Arc::new(source),
+        })
+    }
+
+    /// Ends a pod's monitor and removes the pod's own cgroup. Never fails: what cannot be ended is logged.
+    pub(in crate::engine) async fn end_monitor(&self, pod: &Pod, monitor: Option<Arc<Monitor>>) {
+        if let Some(monitor) = monitor
+            && let Err(error) = monitor.shutdown().await
+        {
+            tracing::warn!(pod = %pod.id, error = chain(&error), "the monitor did not shut down as asked");
+        }
+        if pod.owns_cgroup() {
+            let cgroup = self.parts.cgroups.open(&pod.cgroup);
+            if let Err(error) = blocking(move || cgroup.remove()).await {
+                tracing::warn!(pod = %pod.id, error = chain(&error), "the pod's cgroup is left");
+            }
+        }
+    }
+
+    /// What becomes of a pod whose monitor has died: its containers are killed by cgroup and their ends are unknown.
+    pub(in crate::engine) async fn lose_monitor(self: &Arc<Self>, pod: &Arc<Pod>) {
+        if pod.set_not_ready().is_none() {
+            return;
+        }
+        tracing::error!(pod = %pod.id, "the pod's monitor has died; its containers are killed");
+        for container in self.containers_of(pod) {
+            if !container.phase().is_over() {
+                self.kill_cgroup(&container).await;
+                let status = ExitStatus::unknown("the pod's monitor died", crate::types::Timestamp::now());
+                self.record_exit(&container, status).await;
+            }
+        }
+        if let Err(error) = self.save_pod(pod).await {
+            tracing::error!(pod = %pod.id, error = chain(&error), "the loss of the monitor could not be written down");
+        }
+        self.events.pod(&pod.id, EventKind::Stopped);
+    }
+}

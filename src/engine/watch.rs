@@ -1,0 +1,79 @@
+//! What monitors report: ends of containers and the end of the monitor itself.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    Engine, EventKind,
+    container::{Change, Container},
+    pod::Pod,
+};
+use crate::{
+    error::chain,
+    monitor::client::{Event, Held, Monitor},
+    state::Boot,
+    types::{ExitStatus, Id},
+};
+
+impl Engine {
+    /// Follows a pod's monitor for as long as there is one.
+    pub(super) fn watch_pod(self: &Arc<Self>, pod: &Arc<Pod>) {
+        let (engine, pod) = (Arc::clone(self), Arc::clone(pod));
+        // Not among `tasks`: it goes on for as long as the pod does and has nothing to finish.
+        tokio::spawn(async move {
+            while let Ok(monitor) = pod.monitor() {
+                engine.follow(&pod, &monitor).await;
+                drop(monitor);
+                if !engine.reconnect(&pod).await {
+                    engine.lose_monitor(&pod).await;
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Takes in what a monitor says until its connection ends.
+    async fn follow(self: &Arc<Self>, pod: &Arc<Pod>, monitor: &Monitor) {
+        let mut events = monitor.events();
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Exited { container, status } => {
+                    if let Some(container) = self.containers.get(&container) {
+                        self.record_exit(&container, status).await;
+                    }
+                }
+                Event::InitExited { status } => {
+                    tracing::error!(pod = %pod.id, code = status.code, "the init of the pod's PID namespace has ended");
+                    let (engine, id) = (Arc::clone(self), pod.id.clone());
+                    self.tasks.spawn(async move { engine.stop_pod(id.as_str()).await });
+                }
+                Event::Gone => return,
+            }
+        }
+    }
+
+    /// Finds out whether a monitor whose connection ended is still there, and if so goes on with it.
+    async fn reconnect(self: &Arc<Self>, pod: &Arc<Pod>) -> bool {
+        if !pod.is_ready() {
+            return false;
+        }
+        let Ok((monitor, snapshot)) = Monitor::connect(&pod.dir).await else { return false };
+        tracing::warn!(pod = %pod.id, "connected to the pod's monitor anew");
+        pod.set_ready(monitor, pod.ips());
+        let held: HashMap<Id, Held> = snapshot.containers.into_iter().map(|held| (held.id.clone(), held)).collect();
+        for container in self.containers_of(pod) {
+            self.recover_container(&container, &held, Boot::Same).await;
+        }
+        true
+    }
+
+    /// Takes note of a container's end. Its monitor keeps the record too, until this one is durable.
+    pub(super) async fn record_exit(self: &Arc<Self>, container: &Arc<Container>, status: ExitStatus) {
+        if !container.change(Change::Ended(status)) {
+            return;
+        }
+        self.events.container(&container.id, &container.pod_id, EventKind::Stopped);
+        if let Err(error) = self.save_container(container).await {
+            tracing::error!(container = %container.id, error = chain(&error), "an exit could not be written down");
+        }
+    }
+}

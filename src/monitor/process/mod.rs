@@ -1,0 +1,3 @@
+//! The process half.
+
+pub mod spawner;
