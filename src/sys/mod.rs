@@ -5,20 +5,18 @@
 //! - **Runs in:** every process of the engine.
 //! - **Start reading at:** whichever interface you need.
 
+pub mod bpf;
 pub mod clone3;
-pub mod close_range;
+pub mod descriptors;
 pub mod exit;
+pub mod fork;
+pub mod heap;
 #[cfg(test)]
 pub(crate) mod isolate;
 pub mod keyctl;
 pub mod link;
 pub mod mount;
-pub mod mount_setattr;
-pub mod openat2;
-pub mod bpf;
-pub mod descriptors;
-pub mod fork;
-pub mod heap;
 pub mod mount_attr;
+pub mod openat2;
 pub mod seccomp;
 pub mod signal;

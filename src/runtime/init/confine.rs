@@ -88,9 +88,8 @@ fn drop_bounding(granted: CapabilitySet) -> rustix::io::Result<()> {
 
 fn set(permitted: u64, inheritable: u64) -> rustix::io::Result<()> {
     let permitted = Bits::from_bits_retain(permitted);
-    set_capabilities(None, CapabilitySets {
-        effective: permitted,
-        permitted,
-        inheritable: Bits::from_bits_retain(inheritable),
-    })
+    set_capabilities(
+        None,
+        CapabilitySets { effective: permitted, permitted, inheritable: Bits::from_bits_retain(inheritable) },
+    )
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// `statfs` type of devpts.
-const DEVPTS_MAGIC: i64 = 0x1cd1;
+const DEVPTS_MAGIC: rustix::fs::FsWord = 0x1cd1;
 
 /// Both sides of a terminal.
 #[derive(Debug)]

@@ -11,31 +11,27 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, CWD, FileType, OFlags, access, fchown, fstat, stat},
+    fs::{Access, FileType, OFlags, access, fchown, fstat, stat},
     io::Errno,
-    process::{Uid, chdir, fchdir, getcwd, ioctl_tiocsctty},
+    process::{Uid, fchdir, getcwd, ioctl_tiocsctty},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
 };
 
 use super::console::Terminal;
 use crate::{
     runtime::{
-        error::{At as _, LaunchError, Step},
+        error::{At as _, LaunchError, Step, error_text},
         launch::{Identity, Reporter, Stdio},
         plan::ProcessPlan,
     },
     sys::{
-        close_range::close_all_but,
+        descriptors::close_all_but,
         openat2::{Missing, Root},
     },
 };
 
 /// Puts the standard streams in place; returns the terminal's other side.
-pub(super) fn stdio(
-    stdio: Stdio,
-    terminal: Option<Terminal>,
-    user: &Identity,
-) -> Result<Option<OwnedFd>, LaunchError> {
+pub(super) fn stdio(stdio: Stdio, terminal: Option<Terminal>, user: &Identity) -> Result<Option<OwnedFd>, LaunchError> {
     match (stdio, terminal) {
         (Stdio::Pipes { stdin, stdout, stderr }, _) => {
             for stream in [&stdin, &stdout, &stderr] {
@@ -77,7 +73,7 @@ fn give(stream: &OwnedFd, user: &Identity) -> Result<(), LaunchError> {
 /// Closes all descriptors but the standard streams and what is still to be said to the launcher.
 pub(super) fn close_others(reporter: &Reporter, console: Option<&OwnedFd>) -> Result<(), LaunchError> {
     let kept: Vec<_> = [Some(reporter.as_fd()), console.map(OwnedFd::as_fd)].into_iter().flatten().collect();
-    close_all_but(&kept).at(Step::Stdio, "close the others")
+    close_all_but(3, &kept).at(Step::Stdio, "close the others")
 }
 
 /// Goes to the working directory, which is made when it is missing. `false` when root may not: the user may.
@@ -171,6 +167,6 @@ fn describe(name: &str, errno: Errno) -> String {
         Errno::NOENT => format!("stat {name}: no such file or directory"),
         Errno::ACCESS => "permission denied".to_owned(),
         Errno::ISDIR => "is a directory".to_owned(),
-        errno => LaunchError::os(Step::Lookup, "", errno.raw_os_error()).reason(),
+        errno => error_text(errno.raw_os_error()),
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     sys::{
         mount::{self, FileSystem},
-        mount_setattr::Attributes,
+        mount_attr::Attributes,
         openat2::{Missing, Root},
     },
 };

@@ -141,12 +141,10 @@ mod tests {
     fn names_and_ids_find_the_same_user() {
         for user in [name("app"), UserPlan::Id(1000)] {
             let identity = decided(user, None, &[60000], true);
-            assert_eq!(identity, Identity {
-                uid: 1000,
-                gid: 1000,
-                groups: vec![1000, 50000, 4, 60000],
-                home: "/home/app".to_owned()
-            });
+            assert_eq!(
+                identity,
+                Identity { uid: 1000, gid: 1000, groups: vec![1000, 50000, 4, 60000], home: "/home/app".to_owned() }
+            );
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         error::{At as _, LaunchError, Step},
         plan::ContainerPlan,
     },
-    sys::{mount, mount_setattr::Attributes, openat2::Root},
+    sys::{mount, mount_attr::Attributes, openat2::Root},
 };
 
 const NULL: &str = "/dev/null";

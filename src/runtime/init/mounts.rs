@@ -27,7 +27,7 @@ use crate::{
     },
     sys::{
         mount,
-        mount_setattr::Attributes,
+        mount_attr::Attributes,
         openat2::{Missing, Root},
     },
     types::Propagation,
@@ -166,19 +166,16 @@ fn check_propagation(path: &Path, propagation: Propagation) -> Result<(), Launch
     let has = |tag: &str| fields.iter().any(|field| field.starts_with(tag));
     let wrong = match propagation {
         Propagation::Bidirectional if !has("shared:") => "is not on a shared mount",
-        Propagation::HostToContainer if !has("shared:") && !has("master:") => "is neither on a shared nor a slave mount",
+        Propagation::HostToContainer if !has("shared:") && !has("master:") => {
+            "is neither on a shared nor a slave mount"
+        }
         _ => return Ok(()),
     };
     Err(LaunchError::new(Step::Mount, format!("{} {wrong}", path.display())))
 }
 
 /// Mounts everything, in the plan's order.
-pub(super) fn attach(
-    plan: &ContainerPlan,
-    root: &Root,
-    sources: Sources,
-    images: Sources,
-) -> Result<(), LaunchError> {
+pub(super) fn attach(plan: &ContainerPlan, root: &Root, sources: Sources, images: Sources) -> Result<(), LaunchError> {
     for ((mount, source), image) in plan.mounts.iter().zip(sources).zip(images) {
         let target = mount.target.as_str();
         match (source.or(image), &mount.source) {

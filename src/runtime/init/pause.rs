@@ -1,6 +1,9 @@
 //! Process 1 of a PID namespace that a pod's containers share.
 
-use std::{convert::Infallible, os::fd::BorrowedFd};
+use std::{
+    convert::Infallible,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use nix::sys::{
     signal::{SigSet, Signal},
@@ -21,7 +24,7 @@ use crate::{
         launch::{Identity, Reporter},
         plan::Confinement,
     },
-    sys::{close_range::close_all_but, exit, mount},
+    sys::{descriptors::close_all_but, exit, mount},
 };
 
 /// Nobody's user id, as other engines' pause images use it.
@@ -57,12 +60,8 @@ pub(in crate::runtime) fn pause(
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .at(Step::Credentials, "not dumpable")?;
     reporter.ready(&nobody, None)?;
-    // The launcher's streams would be kept open by this process otherwise, and with them the launcher's reporter, whose
-    // end says that all is done.
-    for stream in 0..3 {
-        exit::close_stream(stream);
-    }
-    close_all_but(&[std::os::fd::AsFd::as_fd(&signals)]).at(Step::Stdio, "close")?;
+    // With the launcher's streams goes the reporter, which says that all is done.
+    close_all_but(0, &[signals.as_fd()]).at(Step::Stdio, "close")?;
     wait(&signals)
 }
 

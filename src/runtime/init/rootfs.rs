@@ -20,7 +20,7 @@ use crate::{
     },
     sys::{
         mount::{self, FileSystem},
-        mount_setattr::Attributes,
+        mount_attr::Attributes,
         openat2::Root,
     },
 };

@@ -22,8 +22,18 @@ pub(super) fn apply(sysctls: &BTreeMap<String, String>) -> Result<(), LaunchErro
     let root = Root::new(directory);
     for (key, value) in sysctls {
         // A dot within a part, as in an interface's name, is written as a slash.
-        let path: String =
-            key.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect();
+        let path: String = key
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect();
         let file = root.open_strict(&path, OFlags::WRONLY).at(Step::Sysctl, key)?;
         rustix::io::write(&file, value.as_bytes()).at(Step::Sysctl, format_args!("{key}={value}"))?;
     }

@@ -101,7 +101,7 @@ pub(super) fn kill(child: &Child) {
 
 /// Waits for the end of a child.
 pub(super) fn reap(child: &Child) {
-    while waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) == Err(Errno::INTR) {}
+    while let Err(Errno::INTR) = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {}
 }
 
 /// Runs `birth` so that the process which it makes is born into the PID namespace of `process`.

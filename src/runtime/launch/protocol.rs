@@ -74,15 +74,9 @@ pub(super) enum Heard {
     /// See [`Report::Unmapped`].
     Unmapped,
     /// See [`Report::Spawned`].
-    Spawned {
-        pid: i32,
-        pidfd: OwnedFd,
-    },
+    Spawned { pid: i32, pidfd: OwnedFd },
     /// See [`Report::Ready`].
-    Ready {
-        user: Identity,
-        console: Option<OwnedFd>,
-    },
+    Ready { user: Identity, console: Option<OwnedFd> },
     /// The program runs.
     Executed,
 }
@@ -126,6 +120,12 @@ impl Reporter {
     /// Waits until the launcher has gone on.
     pub(in crate::runtime) fn wait_for_end(&self) -> Result<(), LaunchError> {
         receive::<Order>(self.0.as_fd()).map(drop)
+    }
+}
+
+impl AsFd for Reporter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -258,7 +258,9 @@ mod tests {
         process.ready(&user(), None).expect("sent");
         drop(process);
         assert!(matches!(launcher.next().expect("heard"), Heard::Spawned { pid: 42, .. }));
-        assert!(matches!(launcher.next().expect("heard"), Heard::Ready { user: heard, console: None } if heard == user()));
+        assert!(
+            matches!(launcher.next().expect("heard"), Heard::Ready { user: heard, console: None } if heard == user())
+        );
         assert!(matches!(launcher.next().expect("heard"), Heard::Executed));
     }
 
@@ -277,13 +279,8 @@ mod tests {
         let spawned: fn(&Reporter) = |process| process.spawned(1, process.0.as_fd()).expect("sent");
         let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned(1), None).expect("sent");
         let turn = Some("the new process spoke out of turn".to_owned());
-        for reports in [
-            &[ready, ready][..],
-            &[ready, unmapped],
-            &[spawned, spawned],
-            &[spawned, unmapped],
-            &[no_pidfd],
-        ] {
+        for reports in [&[ready, ready][..], &[ready, unmapped], &[spawned, spawned], &[spawned, unmapped], &[no_pidfd]]
+        {
             assert_eq!(failed(reports), turn);
         }
         assert_eq!(failed(&[]), Some("the new process died while it was set up".to_owned()));
