@@ -18,5 +18,6 @@ pub mod link;
 pub mod mount;
 pub mod mount_attr;
 pub mod openat2;
+pub mod pidfd;
 pub mod seccomp;
 pub mod signal;
