@@ -3,9 +3,8 @@
 //! One binary, a module a behaviour. Every test has a host of its own as far as the network goes (see
 //! [`support::Daemon`]), so tests run in parallel; a test that ends checks that its engine left nothing behind.
 //!
-//! A test that this machine cannot run says why through [`requires!`]. `BERTH_TEST_STRICT=1` makes that a failure, and
-//! `BERTH_TEST_SKIPPED=FILE` collects the names. `BERTH_TEST_PATIENCE=N` makes all deadlines N times as long, for
-//! emulated machines.
+//! A test that this machine cannot run says why through [`requires!`]; `BERTH_TEST_STRICT=1` makes that a failure.
+//! `BERTH_TEST_PATIENCE=N` makes all deadlines N times as long, for emulated machines.
 
 #[macro_use]
 mod support;

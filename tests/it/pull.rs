@@ -226,7 +226,7 @@ async fn mirrors_are_asked_first_and_upstream_is_the_way_out() {
 #[tokio::test]
 async fn passwords_are_not_logged() {
     requires!(Root);
-    let daemon = Daemon::start_with("log = \"trace\"\n").await;
+    let daemon = Daemon::start_with("[log]\nlevel = \"trace\"\n").await;
     let registry = FaultyRegistry::start(Archive::busybox(), Fault::Locked).await;
     let mut with_password = request(&registry.image());
     with_password.auth =

@@ -375,8 +375,12 @@ fn places(directory: &Path, mark: &str) -> String {
     format!(
         "root = \"{directory}/root\"\n\
          state = \"{directory}/run\"\n\
-         socket = \"{directory}/berth.sock\"\n\
-         # {mark}\n"
+         [socket]\n\
+         path = \"{directory}/berth.sock\"\n\
+         [cgroup]\n\
+         root = \"/{mark}\"\n\
+         [image]\n\
+         certs_dirs = [\"{directory}/certs.d\"]\n"
     )
 }
 

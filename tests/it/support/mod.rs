@@ -5,6 +5,7 @@ mod requirement;
 
 mod archive;
 mod daemon;
+mod faulty_registry;
 mod leftovers;
 mod registry;
 mod request;
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use archive::{Archive, Compression, Layer, digest};
 pub(crate) use daemon::{Daemon, log_text};
-pub(crate) use registry::{Fault, FaultyRegistry, Registry};
+pub(crate) use faulty_registry::{Fault, FaultyRegistry};
+pub(crate) use registry::Registry;
 pub(crate) use request::{BUSYBOX, container, pod, security, shell};
 pub(crate) use requirement::{Requirement, check};
 
