@@ -17,11 +17,19 @@
 //! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.
 
 mod config;
+mod content;
+mod durable;
 mod error;
+mod images;
+mod layers;
+mod manifest;
 mod record;
 pub mod registry;
 mod snapshot;
 mod store;
+mod tar;
+mod trash;
+mod unpack;
 mod usage;
 
 pub use config::ImageConfig;
