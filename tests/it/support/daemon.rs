@@ -5,7 +5,10 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Instant,
 };
 
@@ -28,7 +31,7 @@ use nix::{
     unistd::Pid,
 };
 use tempfile::TempDir;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, runtime::Runtime};
 use tonic::transport::{Channel, Endpoint};
 
 use super::{archive, eventually, leftovers::Leftovers, patience};
@@ -403,5 +406,20 @@ fn lazy_channel(socket: PathBuf) -> Channel {
         let socket = socket.clone();
         async move { io::Result::Ok(TokioIo::new(UnixStream::connect(socket).await?)) }
     });
-    Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector)
+    Endpoint::from_static("http://localhost").executor(Background).connect_with_connector_lazy(connector)
+}
+
+/// Runs connections on a thread of their own. A daemon that ends says goodbye on each of them and waits for the answer,
+/// which the test's thread cannot give while it waits for the daemon's end.
+#[derive(Clone, Copy)]
+struct Background;
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Background {
+    fn execute(&self, task: F) {
+        static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).enable_all().build().expect("make a runtime")
+        });
+        RUNTIME.spawn(task);
+    }
 }
