@@ -4,8 +4,8 @@
 //! has the map, the life of a pod and the files on disk.
 #![deny(unsafe_code)]
 
-pub mod engine;
 pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod image;
 pub mod monitor;
