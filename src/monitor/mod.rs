@@ -8,7 +8,5 @@
 pub mod client;
 mod error;
 pub mod process;
-#[allow(dead_code, reason = "the process half is on its way")]
 mod record;
-#[allow(dead_code, reason = "the process half is on its way")]
 mod wire;

@@ -1,11 +1,13 @@
-//! `fork(2)` of a process that has no other threads.
+//! `fork(2)` of a process that has no other threads, for children that live on as programs of their own.
+//!
+//! Unlike a bare `clone3(2)` this is the C library's: it knows in the child that it is in another process.
 
-use std::io;
+use std::{io, os::unix::fs::MetadataExt};
 
 /// Which process [`fork`] has returned in.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fork {
-    /// The calling process; this is the child's id.
+    /// The calling one; this is the new one's id.
     Parent(i32),
     /// The new one.
     Child,
@@ -16,7 +18,8 @@ pub enum Fork {
 /// # Errors
 /// `EBUSY` when the process has other threads: the child would have copies of the locks that they hold, without them.
 pub fn fork() -> io::Result<Fork> {
-    if std::fs::read_dir("/proc/self/task")?.nth(1).is_some() {
+    // A directory has two links of its own and one from each directory in it: here, one a thread.
+    if std::fs::metadata("/proc/self/task")?.nlink() != 3 {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     // SAFETY: no other thread exists, and none can come into being between the check and the call, so the child finds
@@ -34,7 +37,7 @@ mod tests {
 
     #[test]
     fn a_process_with_threads_is_not_forked() {
-        // The test harness's own threads are enough.
+        // The test harness has threads of its own, but there must be one for sure.
         let result = std::thread::spawn(fork).join().expect("join");
         assert_eq!(result.expect_err("refused").raw_os_error(), Some(libc::EBUSY));
     }

@@ -30,5 +30,10 @@ pub fn install(filter: &[Instruction], flags: u32) -> io::Result<()> {
     let program = Program { len, filter: filter.as_ptr() };
     // SAFETY: `program` and the instructions that it points to outlive the call, and the kernel copies them.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    match result {
+        0 => Ok(()),
+        // `SECCOMP_FILTER_FLAG_TSYNC`: the id of a thread that runs under a filter of its own.
+        1.. => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

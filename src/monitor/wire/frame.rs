@@ -132,6 +132,11 @@ impl Frame {
         Ok(Some(Self { kind: Kind::from_byte(*kind), sequence, body, descriptors }))
     }
 
+    /// Whether reading the message takes much memory for a moment.
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self.body, Body::Memfd(_))
+    }
+
     /// Reads the message.
     pub(crate) fn message<T: DeserializeOwned>(&self) -> io::Result<T> {
         Ok(match &self.body {

@@ -203,6 +203,20 @@ impl Failure {
     pub(super) fn system(operation: impl Into<String>, error: &std::io::Error) -> Self {
         Self::System { operation: operation.into(), errno: error.raw_os_error().unwrap_or(libc::EIO) }
     }
+
+    /// Makes a failure of another room's error: all its words, and the errno that is at its bottom.
+    pub(super) fn caused(operation: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut words = operation.to_owned();
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(os) = error.downcast_ref::<std::io::Error>() {
+                return Self::system(words, os);
+            }
+            words = format!("{words}: {error}");
+            next = error.source();
+        }
+        Self::System { operation: words, errno: libc::EIO }
+    }
 }
 
 impl Classify for Failure {

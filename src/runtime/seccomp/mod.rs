@@ -5,13 +5,19 @@
 //! - **Runs in:** the daemon, which sends the finished program along with the container's plan.
 //! - **Start reading at:** [`compile`].
 
+mod architecture;
+mod compile;
 mod error;
 mod profile;
 mod program;
+mod rules;
 
 pub use error::Error;
 pub use profile::{Profile, default_profile, load, parse};
 pub use program::Program;
+
+/// Longest program that the kernel takes, `BPF_MAXINSNS`.
+const LONGEST: usize = 4_096;
 
 /// What a profile's conditions (`includes` and `excludes`) are tested against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +30,25 @@ pub struct Conditions {
 
 /// Compiles `profile` into a filter for this machine's architecture and its compatible 32-bit ones.
 ///
+/// Of a call's entries the first whose comparisons hold counts. Calls of other architectures kill the process, and calls
+/// newer than the profile are answered with `ENOSYS` unless the default is to let them pass. Names that
+/// no architecture knows are passed over.
+///
 /// # Errors
 /// When an action is not supported (`SCMP_ACT_NOTIFY` needs a listener), or the program would be larger than the
-/// kernel takes. System calls with unknown names are left out.
+/// kernel takes.
 pub fn compile(profile: &Profile, conditions: &Conditions) -> Result<Program, Error> {
-    let _ = (profile, conditions);
-    todo!()
+    compile_for(profile, conditions, architecture::Abi::native())
 }
+
+fn compile_for(profile: &Profile, conditions: &Conditions, served: &[architecture::Abi]) -> Result<Program, Error> {
+    let rules = rules::Rules::plan(profile, conditions, served)?;
+    let instructions = compile::compile(&rules);
+    if instructions.len() > LONGEST {
+        return Err(Error::TooManyInstructions(instructions.len()));
+    }
+    Ok(Program { flags: rules.flags, instructions })
+}
+
+#[cfg(test)]
+mod tests;

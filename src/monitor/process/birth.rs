@@ -1,0 +1,101 @@
+//! How a fork of the spawner becomes a monitor.
+
+use std::{fs::File, io, os::fd::AsFd, path::Path};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::{
+    Buffer, Monitor, note,
+    poll::{EventFlags, Poller},
+    reap,
+};
+use crate::{
+    monitor::wire::{Failure, Frame, Kind, Reply, Request, socket},
+    runtime::{cgroup::Hierarchy, launch, plan::PodPlan},
+};
+
+/// As little as a container's own processes may be preferred by the kernel's out-of-memory killer. (−1000 is for what
+/// must never be killed; a monitor that eats all memory should be.)
+const OOM_SCORE_ADJ: &str = "-999";
+
+/// Makes the monitor and its pod, and answers the request. `None` when that failed, which is answered too.
+pub(super) fn monitor(mut request: Frame, cgroups: Hierarchy) -> Option<Monitor> {
+    let sequence = request.sequence;
+    let connection = request.descriptors.pop()?;
+    let built = detach().map_err(|error| Failure::system("set the monitor up", &error)).and_then(|()| {
+        let Ok(Request::Pod { plan }) = request.message() else { return Err(Failure::Unsupported) };
+        drop(request);
+        build(&plan, cgroups)
+    });
+    match built {
+        Ok(mut monitor) => {
+            let hello = monitor.hello(crate::monitor::wire::PROTOCOL);
+            monitor.adopt(connection);
+            let token = monitor.connections.first()?.token();
+            monitor.with_connection(token, |connection| {
+                connection.greeted = true;
+                connection.answer(sequence, Ok((hello, vec![])))
+            });
+            Some(monitor)
+        }
+        Err(failure) => {
+            let answer: Result<Reply, Failure> = Err(failure);
+            let sent = Frame::new(Kind::Reply, sequence, &answer, vec![]).and_then(|mut frame| frame.send(&connection));
+            if let Err(error) = sent {
+                note("answer the request for a pod", &error);
+            }
+            None
+        }
+    }
+}
+
+/// Leaves the spawner and the daemon behind.
+fn detach() -> io::Result<()> {
+    rustix::process::setsid()?;
+    rustix::thread::set_name(c"berth:monitor")?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    rustix::process::chdir("/")?;
+    // Not allowed without CAP_SYS_RESOURCE to less than what the daemon was given; then it stays at that.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    Ok(())
+}
+
+/// Makes the pod's namespaces and all that the monitor needs.
+fn build(plan: &PodPlan, cgroups: Hierarchy) -> Result<Monitor, Failure> {
+    let failed = |error: io::Error| Failure::system("set the monitor up", &error);
+    log_to(&plan.dir).map_err(failed)?;
+    let mut poller = Poller::new().map_err(failed)?;
+    let ends = reap::ends_of_children().map_err(failed)?;
+    let ends_of_children = poller.watch(ends, Some(EventFlags::IN)).map_err(failed)?;
+    // Before the pod is there: a daemon that is started while the launch goes on must find somebody to shut it down.
+    let listener = socket::listen(&plan.dir).map_err(failed)?;
+    let listener = poller.watch(listener, Some(EventFlags::IN)).map_err(failed)?;
+    let pod = launch::pod(plan).inspect_err(|_| {
+        let _ = socket::unlink(&plan.dir);
+    })?;
+    Ok(Monitor {
+        pod_dir: plan.dir.clone(),
+        pod,
+        init_cgroup: plan.cgroup.as_deref().map(|path| cgroups.open(path)),
+        cgroups,
+        poller,
+        listener,
+        ends_of_children,
+        connections: Vec::new(),
+        containers: Vec::new(),
+        execs: Vec::new(),
+        shutdown: None,
+        buffer: Buffer::default(),
+    })
+}
+
+/// Lets panics and notes go to `<pod dir>/monitor.log`.
+fn log_to(pod_dir: &Path) -> io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    let log = File::options().append(true).create(true).open(pod_dir.join("monitor.log"))?;
+    rustix::stdio::dup2_stderr(log.as_fd())?;
+    Ok(())
+}
