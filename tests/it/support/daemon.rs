@@ -53,7 +53,10 @@ pub(crate) struct Daemon {
     mark: String,
     child: Child,
     channel: Channel,
+    /// What the firewall had before the first pod.
     rules: String,
+    /// How often [`Daemon::run_to_end`] was called.
+    runs: AtomicU32,
 }
 
 impl Daemon {
@@ -72,7 +75,7 @@ impl Daemon {
         fs::write(path.join("config.toml"), places(path, &mark) + configuration).expect("write the configuration");
         let child = spawn(path, &mark);
         let channel = lazy_channel(path.join("berth.sock"));
-        let mut daemon = Self { directory, mark, child, channel, rules: String::new() };
+        let mut daemon = Self { directory, mark, child, channel, rules: String::new(), runs: AtomicU32::new(0) };
         daemon.wait_until_ready().await;
         daemon.rules = Leftovers::rules();
         daemon
@@ -210,7 +213,8 @@ impl Daemon {
 
     /// Runs a container in a pod of its own, waits for its end, and returns its last status and what it wrote.
     pub(crate) async fn run_to_end(&self, config: &ContainerConfig) -> (ContainerStatus, String) {
-        let pod_config = super::pod(self, "to-end");
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let pod_config = super::pod(self, &format!("to-end-{number}"));
         let pod = self.run_pod(&pod_config).await;
         let id = self.run(&pod, config, &pod_config).await;
         let status = self.wait_for_end(&id).await;
@@ -322,6 +326,8 @@ impl Drop for Daemon {
             self.child = spawn(self.directory.path(), &self.mark);
         }
         let removed = remove_all_pods(self);
+        // What is thrown away is deleted in the background; a daemon that ends leaves that to the next one.
+        Leftovers::wait_for_files(self.directory.path());
         let ended = kill(Pid::from_raw(self.pid()), Signal::SIGTERM).is_ok() && ends_in_time(&mut self.child);
         let left = self.leftovers().settle(self.directory.path(), &self.mark, &self.rules);
         if failed {
