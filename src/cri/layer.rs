@@ -11,7 +11,7 @@ use std::{
 use http::{Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field::Empty};
 
 use super::metrics::Metrics;
 
@@ -78,7 +78,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let call = Call::begin(request.uri().path(), Arc::clone(&self.metrics));
-        let span = tracing::info_span!("rpc", name = call.rpc);
+        // The RPC itself fills in what it is about.
+        let span = tracing::info_span!("rpc", name = call.rpc, pod = Empty, container = Empty, image = Empty);
         let answer = self.inner.call(request);
         let observed = async move {
             let answer = answer.await;
