@@ -10,6 +10,7 @@ mod attach;
 mod config;
 mod detach;
 mod error;
+mod family;
 mod firewall;
 mod host;
 mod ipam;
