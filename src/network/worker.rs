@@ -173,10 +173,22 @@ impl Worker {
 
     async fn set_subnets(&mut self, subnets: &[IpNet]) -> Result<(), Error> {
         let subnets = usable(subnets, self.host.has_ipv6())?;
+        let before = self.shared.book().pool_subnets();
         self.shared.book().set_subnets(&subnets)?;
+        if self.shared.book().pool_subnets() == before {
+            return Ok(());
+        }
+        let applied = self.apply_subnets(&subnets).await;
+        if applied.is_err() {
+            self.shared.book().set_subnets(&before)?;
+        }
+        applied
+    }
+
+    async fn apply_subnets(&mut self, subnets: &[IpNet]) -> Result<(), Error> {
         self.add_gateways().await?;
-        write_by_rename(&subnets_file(&self.config), &subnets)?;
-        self.rebuild_table()
+        self.rebuild_table()?;
+        write_by_rename(&subnets_file(&self.config), &subnets)
     }
 
     async fn add_gateways(&self) -> Result<(), Error> {

@@ -317,3 +317,79 @@ fn published(port: &HostPort) -> Element {
     ];
     Element { set, key, target: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Protocol;
+
+    fn policy(routed: bool) -> Policy {
+        let subnets = vec!["10.88.0.0/16".parse().expect("net"), "fd00::/64".parse().expect("net")];
+        Policy { group: 7, subnets, masquerade: true, unmasqueraded: Vec::new(), routed }
+    }
+
+    fn host_port(address: Option<&str>, target: &str) -> HostPort {
+        HostPort {
+            protocol: Protocol::Tcp,
+            address: address.map(|address| address.parse().expect("address")),
+            port: 8080,
+            target: target.parse().expect("target"),
+        }
+    }
+
+    fn rules(table: &Table, chain: &str) -> Vec<Rule> {
+        table.chains.iter().find(|found| found.name == chain).expect("chain").rules.clone()
+    }
+
+    #[test]
+    fn chains_come_before_those_that_jump_to_them_and_sets_exist_for_what_is_used() {
+        for routed in [true, false] {
+            let table =
+                table(&policy(routed), &[host_port(None, "10.88.0.2:80"), host_port(Some("::1"), "[fd00::2]:80")]);
+            let mut seen = Vec::new();
+            for chain in &table.chains {
+                for rule in &chain.rules {
+                    match rule.action {
+                        Action::Jump(to) => assert!(seen.contains(&to), "{to} comes later"),
+                        Action::TranslateBy(map) => assert!(map.is_map() && table.sets.contains(&map)),
+                        _ => {}
+                    }
+                    for condition in &rule.matches {
+                        assert!(!matches!(condition, Match::In(set) if !table.sets.contains(set)), "{condition:?}");
+                    }
+                }
+                seen.push(chain.name);
+            }
+            for element in &table.elements {
+                assert!(table.sets.contains(&element.set), "{element:?}");
+                assert_eq!(element.key.len(), element.set.key().len());
+                assert_eq!(element.target.is_some(), element.set.is_map());
+            }
+        }
+    }
+
+    #[test]
+    fn two_ports_of_a_pod_need_one_way_back() {
+        let ports = [host_port(None, "10.88.0.2:80"), host_port(Some("127.0.0.1"), "10.88.0.2:81")];
+        let count = |routed| elements(&ports, routed).iter().filter(|element| element.target.is_none()).count();
+        assert_eq!((count(true), count(false)), (1, 2));
+    }
+
+    #[test]
+    fn sources_are_checked_only_where_each_pod_has_its_own_link() {
+        let checked = |routed| {
+            let forged = rules(&table(&policy(routed), &[]), "raw");
+            forged.iter().any(|rule| rule.matches.contains(&Match::SourceIsElsewhere))
+        };
+        assert!(checked(true) && !checked(false));
+    }
+
+    #[test]
+    fn without_masquerade_only_host_ports_translate_sources() {
+        let policy = Policy { masquerade: false, ..policy(true) };
+        let rules = rules(&table(&policy, &[]), "postrouting");
+        let is_for_ports =
+            |rule: &Rule| matches!(rule.action, Action::SourceTo(_)) || rule.matches.contains(&Match::Translated);
+        assert!(rules.iter().all(is_for_ports), "{rules:?}");
+    }
+}
