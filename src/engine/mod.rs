@@ -20,6 +20,7 @@ mod names;
 mod pod;
 mod recover;
 mod rollback;
+mod stream;
 mod usage;
 mod view;
 mod watch;
@@ -30,6 +31,7 @@ use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 pub use error::Error;
+pub use stream::StreamBackend;
 pub use view::*;
 
 use crate::{
@@ -81,9 +83,9 @@ pub struct Engine {
     events: events::Events,
     usage: usage::LayerCache,
     /// RunPodSandbox operations under way or not yet fetched, by request.
-    pod_runs: Joint<String, Result<Id, Error>>,
+    pod_runs: Joint<String, Id, Error>,
     /// CreateContainer operations, likewise.
-    container_creations: Joint<String, Result<Id, Error>>,
+    container_creations: Joint<String, Id, Error>,
     tasks: TaskTracker,
 }
 

@@ -1,19 +1,134 @@
 //! What can go wrong with images.
 
-use crate::error::{Classify, Kind};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{registry, tar, unpack};
+use crate::{
+    error::{Classify, Kind, io_kind},
+    types::{Digest, Id, reference::InvalidReference},
+};
 
 /// An image operation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A name that cannot be one.
+    #[error(transparent)]
+    Name(#[from] InvalidReference),
     /// No image goes by that name.
     #[error("image is not in the store: {0:?}")]
     NotFound(String),
+    /// A container has no snapshot.
+    #[error("container {0} has no snapshot")]
+    NoSnapshot(Id),
+    /// A container has a snapshot already.
+    #[error("container {0} has a snapshot already")]
+    SnapshotExists(Id),
+    /// Content that an image consists of is not there.
+    #[error("content is not in the store: {0}")]
+    Missing(Digest),
+    /// Content has another digest than its name.
+    #[error("content has digest {actual}, not {expected}")]
+    Corrupt {
+        /// Its name.
+        expected: Digest,
+        /// What it is.
+        actual: Digest,
+    },
+    /// The registry, or the way to it.
+    // The registry's own words come first: kubelet looks at the beginning of the text.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// A manifest, an index or a configuration makes no sense.
+    #[error("malformed {what} {digest}")]
+    Document {
+        /// What it is.
+        what: &'static str,
+        /// Which one.
+        digest: Digest,
+        /// What the reader stumbled over.
+        source: serde_json::Error,
+    },
+    /// A manifest, an index or a configuration is not one that can be used.
+    #[error("{what} {digest}: {reason}")]
+    Unusable {
+        /// What it is.
+        what: &'static str,
+        /// Which one.
+        digest: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The image exists only in forms that this engine does not run.
+    #[error("image {image}: {reason}")]
+    Unsupported {
+        /// The image.
+        image: String,
+        /// What it is instead.
+        reason: String,
+    },
+    /// A layer could not be unpacked.
+    #[error("unpack layer {}", digest.map_or_else(|| "of the archive".to_owned(), |digest| digest.to_string()))]
+    Layer {
+        /// The layer as the manifest names it.
+        digest: Option<Digest>,
+        /// Why.
+        source: unpack::Error,
+    },
+    /// A layer is not the one that the configuration names.
+    #[error("layer {layer} has diff id {actual}, not {expected}")]
+    DiffId {
+        /// The layer as the manifest names it.
+        layer: Digest,
+        /// As the configuration says.
+        expected: Digest,
+        /// As unpacked.
+        actual: Digest,
+    },
+    /// An image archive could not be read.
+    #[error("read image archive")]
+    Archive(#[from] tar::Error),
+    /// An image archive holds no usable images.
+    #[error("image archive: {0}")]
+    Contents(String),
+    /// A file or directory of the store.
+    #[error("{operation} {}", path.display())]
+    File {
+        /// What was done.
+        operation: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The failure of an operation that several callers waited for.
+    #[error(transparent)]
+    Joined(Arc<Error>),
+}
+
+impl Error {
+    /// A failed file operation.
+    pub(super) fn file(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::File { operation, path: path.to_owned(), source }
+    }
 }
 
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotFound(_) => Kind::NotFound,
+            Self::Name(_) | Self::Contents(_) | Self::Unusable { .. } => Kind::InvalidArgument,
+            Self::NotFound(_) | Self::NoSnapshot(_) => Kind::NotFound,
+            Self::SnapshotExists(_) => Kind::AlreadyExists,
+            Self::Missing(_) => Kind::FailedPrecondition,
+            Self::Corrupt { .. } | Self::Document { .. } | Self::DiffId { .. } | Self::Archive(_) => Kind::DataLoss,
+            Self::Registry(source) => source.kind(),
+            Self::Unsupported { .. } => Kind::Unimplemented,
+            Self::Layer { source, .. } => source.kind(),
+            Self::File { source, .. } => io_kind(source),
+            Self::Joined(source) => source.kind(),
         }
     }
 }

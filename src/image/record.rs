@@ -1,8 +1,9 @@
-//! An image as the store knows it.
+//! An image as the store knows it, in memory and on disk.
 
+use serde::{Deserialize, Serialize};
+
+use super::{ImageConfig, config::Configuration, images::Names};
 use crate::types::{Digest, Timestamp};
-
-use super::ImageConfig;
 
 /// An image in the store at one moment; later changes of its names make a new value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,4 +26,66 @@ pub struct Image {
     pub created: Option<Timestamp>,
     /// Exempt from garbage collection by the node.
     pub pinned: bool,
+}
+
+/// What `<root>/images/<hex>.json` says about an image; all else is in its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Digest of the configuration.
+    pub(super) id: Digest,
+    /// Digest of the manifest.
+    pub(super) manifest: Digest,
+    /// Digest of the index that the manifest was chosen from.
+    #[serde(default)]
+    pub(super) index: Option<Digest>,
+    /// Diff ids of the layers, bottom first.
+    pub(super) layers: Vec<Digest>,
+    /// Layers' streams that are kept as blobs.
+    #[serde(default)]
+    pub(super) streams: Vec<Digest>,
+    /// Bytes of the configuration and the streams.
+    pub(super) size: u64,
+    /// Names with tags.
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
+    /// Names with digests.
+    #[serde(default)]
+    pub(super) digests: Vec<String>,
+    /// When the names last changed: of two records with the same name, the later one tells the truth.
+    #[serde(default)]
+    pub(super) updated: Timestamp,
+}
+
+impl Record {
+    /// Blobs that belong to the image.
+    pub(super) fn blobs(&self) -> Vec<Digest> {
+        let documents = [Some(self.id), Some(self.manifest), self.index].into_iter().flatten();
+        documents.chain(self.streams.iter().copied()).collect()
+    }
+
+    /// Adds the names that are new.
+    pub(super) fn add_names(&mut self, added: Names) {
+        for (names, added) in [(&mut self.tags, added.tags), (&mut self.digests, added.digests)] {
+            for name in added {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+    }
+
+    /// What others see of it.
+    pub(super) fn image(&self, configuration: &Configuration, pinned: bool) -> Image {
+        Image {
+            id: self.id,
+            manifest: self.manifest,
+            tags: self.tags.clone(),
+            digests: self.digests.clone(),
+            size: self.size,
+            config: configuration.image.clone(),
+            layers: self.layers.clone(),
+            created: configuration.created,
+            pinned,
+        }
+    }
 }

@@ -1,6 +1,26 @@
-//! Writable parts of containers.
+//! Writable parts of containers: `<containers>/<id>/{upper,work,snapshot.json}`.
+//!
+//! Nothing here is synced to the disk: after a power loss no container runs any more, and a snapshot that is not whole
+//! then is removed. What a killed daemon left is in the page cache and therefore there.
 
-use std::path::PathBuf;
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error, Image,
+    content::{Claim, Lease},
+    durable::{make_directory, unfinished_name},
+    layers::{Layer, Layers},
+    trash::Trash,
+};
+use crate::types::{Digest, Id};
 
 /// What a container's root file system is mounted from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,3 +32,166 @@ pub struct Snapshot {
     /// Overlayfs' working directory.
     pub work: PathBuf,
 }
+
+/// What `snapshot.json` says: which layers a container needs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Record {
+    /// The image that the container's root is made from.
+    #[serde(default)]
+    image: Option<Digest>,
+    /// Diff ids of that image's layers and of those of image volumes.
+    layers: Vec<Digest>,
+}
+
+/// All snapshots.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    directory: PathBuf,
+    trash: Arc<Trash>,
+    entries: Mutex<HashMap<Id, Entry>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    record: Record,
+    claims: Vec<Claim<Layer>>,
+}
+
+const RECORD: &str = "snapshot.json";
+const UPPER: &str = "upper";
+const WORK: &str = "work";
+
+impl Snapshots {
+    /// Opens the snapshots in `directory`, removing what is not whole. Blocking.
+    pub(super) fn open(directory: PathBuf, layers: &Layers) -> Result<Self, Error> {
+        make_directory(&directory)?;
+        let trash = Arc::new(Trash::open(directory.join(".trash"))?);
+        let this = Self { directory, trash, entries: Mutex::default() };
+        let failed = |source| Error::file("read directory", &this.directory, source);
+        for entry in fs::read_dir(&this.directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if name == ".trash" {
+                continue;
+            }
+            let id = name.to_str().and_then(|name| name.parse::<Id>().ok());
+            match id.and_then(|id| Some((id, read_record(&entry.path())?))) {
+                Some((id, record)) => this.restore(id, record, layers),
+                None => this.trash.discard(&entry.path())?,
+            }
+        }
+        Ok(this)
+    }
+
+    fn restore(&self, id: Id, record: Record, layers: &Layers) {
+        let claims = record.layers.iter().filter_map(|layer| match layers.shelf().lease(&[*layer]) {
+            Ok(lease) => Some(lease.into()),
+            Err(error) => {
+                tracing::warn!(container = %id, %error, "a snapshot has lost a layer");
+                None
+            }
+        });
+        let claims = claims.collect();
+        self.lock().insert(id, Entry { record, claims });
+    }
+
+    /// Makes the writable part of a container. `root` is the directory whose attributes the container's root gets.
+    /// The caller sees to it that nobody else changes the same snapshot meanwhile. Blocking.
+    pub(super) fn create(&self, id: &Id, image: &Image, lease: Lease<Layer>, root: &Path) -> Result<(), Error> {
+        let mut record = self.record(id);
+        if record.image.is_some() {
+            return Err(Error::SnapshotExists(id.clone()));
+        }
+        record.image = Some(image.id);
+        self.make_directories(id, root)?;
+        self.extend(id, record, image, lease)
+    }
+
+    /// Keeps an image's layers for a container that has a snapshot or will have one; otherwise as [`Self::create`].
+    pub(super) fn hold(&self, id: &Id, image: &Image, lease: Lease<Layer>) -> Result<(), Error> {
+        make_directory(&self.directory.join(id.as_str()))?;
+        self.extend(id, self.record(id), image, lease)
+    }
+
+    fn record(&self, id: &Id) -> Record {
+        self.lock().get(id).map(|entry| entry.record.clone()).unwrap_or_default()
+    }
+
+    /// Adds an image's layers to those that a container needs, on disk first.
+    fn extend(&self, id: &Id, mut record: Record, image: &Image, lease: Lease<Layer>) -> Result<(), Error> {
+        record.layers.extend_from_slice(&image.layers);
+        self.write(id, &record)?;
+        let mut entries = self.lock();
+        let entry = entries.entry(id.clone()).or_default();
+        entry.record = record;
+        entry.claims.push(lease.into());
+        Ok(())
+    }
+
+    /// Removes a container's writable part; what it needed is let go. Blocking.
+    pub(super) fn remove(&self, id: &Id) -> Result<(), Error> {
+        self.trash.discard(&self.directory.join(id.as_str()))?;
+        let removed = self.lock().remove(id);
+        // Without the lock.
+        removed.into_iter().flat_map(|entry| entry.claims).for_each(Claim::release);
+        Ok(())
+    }
+
+    /// Containers that have a snapshot.
+    pub(super) fn list(&self) -> Vec<Id> {
+        self.lock().iter().filter(|(_, entry)| entry.record.image.is_some()).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Directory of a container's changes.
+    pub(super) fn upper(&self, id: &Id) -> PathBuf {
+        self.directory.join(id.as_str()).join(UPPER)
+    }
+
+    /// Overlayfs' working directory for a container.
+    pub(super) fn work(&self, id: &Id) -> PathBuf {
+        self.directory.join(id.as_str()).join(WORK)
+    }
+
+    /// Directory that all snapshots are in.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn make_directories(&self, id: &Id, root: &Path) -> Result<(), Error> {
+        make_directory(&self.directory.join(id.as_str()))?;
+        let (upper, work) = (self.upper(id), self.work(id));
+        for path in [&upper, &work] {
+            // Left by an attempt that failed.
+            self.trash.discard(path)?;
+            fs::create_dir(path).map_err(|source| Error::file("make directory", path, source))?;
+        }
+        // Overlayfs shows the attributes of the upper directory as those of the container's root.
+        let like = || {
+            let root = fs::metadata(root)?;
+            std::os::unix::fs::chown(&upper, Some(root.uid()), Some(root.gid()))?;
+            fs::set_permissions(&upper, fs::Permissions::from_mode(root.mode() & 0o7777))
+        };
+        like().map_err(|source| Error::file("set attributes of", &upper, source))
+    }
+
+    fn write(&self, id: &Id, record: &Record) -> Result<(), Error> {
+        let directory = self.directory.join(id.as_str());
+        let (path, unfinished) = (directory.join(RECORD), directory.join(unfinished_name()));
+        let json = serde_json::to_vec(record).map_err(std::io::Error::from);
+        let written = json.and_then(|json| fs::write(&unfinished, json)).and_then(|()| fs::rename(&unfinished, &path));
+        written.map_err(|source| Error::file("write", &path, source))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Id, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_record(snapshot: &Path) -> Option<Record> {
+    let record: Record = serde_json::from_slice(&fs::read(snapshot.join(RECORD)).ok()?).ok()?;
+    let is_whole = record.image.is_none() || (snapshot.join(UPPER).is_dir() && snapshot.join(WORK).is_dir());
+    is_whole.then_some(record)
+}
+
+#[cfg(test)]
+mod tests;

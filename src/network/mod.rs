@@ -9,6 +9,7 @@
 mod attach;
 mod config;
 mod detach;
+mod dial;
 mod error;
 mod family;
 mod firewall;

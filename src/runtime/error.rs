@@ -241,15 +241,17 @@ impl fmt::Display for LaunchError {
             f.write_str(&self.what)?;
         }
         match self.errno {
-            Some(errno) => {
-                let text = nix::errno::Errno::from_raw(errno).desc();
-                let mut rest = text.chars();
-                let first = rest.next().map(|c| c.to_ascii_lowercase()).unwrap_or_default();
-                write!(f, ": {first}{}", rest.as_str())
-            }
+            Some(errno) => write!(f, ": {}", error_text(errno)),
             None => Ok(()),
         }
     }
+}
+
+/// `operation not permitted` and the like.
+pub(super) fn error_text(errno: i32) -> String {
+    let mut rest = nix::errno::Errno::from_raw(errno).desc().chars();
+    let first = rest.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(rest).collect()
 }
 
 impl std::error::Error for LaunchError {}

@@ -7,6 +7,7 @@
 
 pub mod cgroup;
 mod error;
+mod init;
 pub mod launch;
 pub mod lsm;
 pub mod plan;

@@ -1,9 +1,23 @@
-//! Kernel interfaces that neither nix nor rustix wraps.
+//! Kernel interfaces that neither nix nor rustix wraps, and paths that cannot be led astray.
+//!
+//! - **Owns:** all `unsafe` system calls, a file for each interface.
+//! - **Never:** decides, logs, or keeps state.
+//! - **Runs in:** every process of the engine.
+//! - **Start reading at:** whichever interface you need.
 
 pub mod bpf;
+pub mod clone3;
 pub mod descriptors;
+pub mod exit;
 pub mod fork;
 pub mod heap;
+#[cfg(test)]
+pub(crate) mod isolate;
+pub mod keyctl;
+pub mod link;
+pub mod mount;
 pub mod mount_attr;
+pub mod openat2;
 pub mod pidfd;
 pub mod seccomp;
+pub mod signal;

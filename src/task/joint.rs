@@ -2,7 +2,7 @@ use std::{
     collections::HashMap,
     future::Future,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
@@ -10,49 +10,50 @@ use tokio::sync::watch;
 /// Operations that go on when their caller leaves and that a caller with the same key joins.
 ///
 /// kubelet gives up on a slow request and sends it again; the second request must get the first one's result, not a
-/// complaint that its name is taken. A result that nobody was there to take is kept for whoever asks next.
+/// complaint that its name is taken. A success that nobody was there to take is kept for whoever asks next; a failure
+/// is not, so that the next caller tries anew.
 #[derive(Debug)]
-pub struct Joint<K, V> {
-    entries: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
-}
+pub struct Joint<K, V, E>(Arc<Entries<K, V, E>>);
 
-impl<K, V> Default for Joint<K, V> {
+type Entries<K, V, E> = Mutex<HashMap<K, watch::Receiver<Option<Result<V, E>>>>>;
+
+impl<K, V, E> Default for Joint<K, V, E> {
     fn default() -> Self {
-        Self { entries: Arc::default() }
+        Self(Arc::default())
     }
 }
 
-impl<K, V> Joint<K, V>
+impl<K, V, E> Joint<K, V, E>
 where
     K: Hash + Eq + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
 {
     /// Starts `work` under `key`, or joins the work that runs under it, and waits for the result. `None` when the
     /// work panicked.
-    pub async fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Option<V>
+    pub async fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Option<Result<V, E>>
     where
-        F: Future<Output = V> + Send + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let mut receiver = self.join_or_start(&key, work);
         let value = receiver.wait_for(Option::is_some).await.ok().and_then(|value| value.clone());
-        let mut entries = self.lock();
+        let mut entries = lock(&self.0);
         if entries.get(&key).is_some_and(|current| current.same_channel(&receiver)) {
             entries.remove(&key);
         }
-        drop(entries);
         value
     }
 
-    /// Drops kept results that `stale` names.
+    /// Drops kept successes that `stale` names.
     pub fn discard(&self, stale: impl Fn(&V) -> bool) {
-        self.lock().retain(|_, receiver| !receiver.borrow().as_ref().is_some_and(&stale));
+        lock(&self.0).retain(|_, receiver| !matches!(&*receiver.borrow(), Some(Ok(value)) if stale(value)));
     }
 
-    fn join_or_start<F>(&self, key: &K, work: impl FnOnce() -> F) -> watch::Receiver<Option<V>>
+    fn join_or_start<F>(&self, key: &K, work: impl FnOnce() -> F) -> watch::Receiver<Option<Result<V, E>>>
     where
-        F: Future<Output = V> + Send + 'static,
+        F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let mut entries = self.lock();
+        let mut entries = lock(&self.0);
         if let Some(receiver) = entries.get(key)
             && (receiver.has_changed().is_ok() || receiver.borrow().is_some())
         {
@@ -60,17 +61,23 @@ where
         }
         let (sender, receiver) = watch::channel(None);
         entries.insert(key.clone(), receiver.clone());
-        let work = work();
+        let (work, entries, key) = (work(), Arc::clone(&self.0), key.clone());
         tokio::spawn(async move {
-            let value = work.await;
-            sender.send_replace(Some(value));
+            let result = work.await;
+            let failed = result.is_err();
+            let mut entries = lock(&entries);
+            sender.send_replace(Some(result));
+            // The entry itself holds one receiver: with no other, nobody waits.
+            if failed && sender.receiver_count() == 1 {
+                entries.remove(&key);
+            }
         });
         receiver
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, watch::Receiver<Option<V>>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<K, V, E>(entries: &Entries<K, V, E>) -> MutexGuard<'_, HashMap<K, watch::Receiver<Option<Result<V, E>>>>> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -84,22 +91,30 @@ mod tests {
 
     #[tokio::test]
     async fn the_work_outlives_its_caller_and_the_retry_gets_its_result() {
-        let joint = Joint::default();
+        let joint = Joint::<_, _, ()>::default();
         let (runs, go) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let work = || {
             let (runs, go) = (Arc::clone(&runs), Arc::clone(&go));
             async move {
                 runs.fetch_add(1, Ordering::SeqCst);
                 go.notified().await;
-                runs.load(Ordering::SeqCst)
+                Ok(runs.load(Ordering::SeqCst))
             }
         };
         assert!(joint.run("pod", work).now_or_never().is_none(), "the caller gives up");
         tokio::task::yield_now().await;
         go.notify_one();
         tokio::task::yield_now().await;
-        assert_eq!(joint.run("pod", work).await, Some(1), "the retry joins the first run");
+        assert_eq!(joint.run("pod", work).await, Some(Ok(1)), "the retry joins the first run");
         go.notify_one();
-        assert_eq!(joint.run("pod", work).await, Some(2), "a delivered result is not kept");
+        assert_eq!(joint.run("pod", work).await, Some(Ok(2)), "a delivered result is not kept");
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_nobody_heard_is_tried_anew() {
+        let joint = Joint::<_, u32, &str>::default();
+        assert!(joint.run("pod", || async { Err("full") }).now_or_never().is_none());
+        tokio::task::yield_now().await;
+        assert_eq!(joint.run("pod", || async { Ok(1) }).await, Some(Ok(1)));
     }
 }

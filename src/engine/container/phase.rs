@@ -114,7 +114,11 @@ mod tests {
     use super::*;
 
     fn started() -> Change {
-        Change::Started { pid: 7, at: Timestamp(1), user: Identity { uid: 0, gid: 0, groups: vec![], home: "/".into() } }
+        Change::Started {
+            pid: 7,
+            at: Timestamp(1),
+            user: Identity { uid: 0, gid: 0, groups: vec![], home: "/".into() },
+        }
     }
 
     fn ended() -> Change {

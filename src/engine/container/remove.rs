@@ -50,7 +50,7 @@ impl Engine {
         self.containers.remove(&container.id);
         self.names.release(&names::of_container(&container.config.metadata, &container.pod_id));
         self.usage.forget(&container.id);
-        self.container_creations.discard(|result| matches!(result, Ok(id) if *id == container.id));
+        self.container_creations.discard(|id| *id == container.id);
         self.events.container(&container.id, &container.pod_id, EventKind::Deleted);
         Ok(())
     }

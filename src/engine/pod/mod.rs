@@ -5,6 +5,7 @@ pub(super) mod list;
 mod remove;
 pub(super) mod run;
 mod stop;
+mod update;
 
 use std::{
     net::IpAddr,

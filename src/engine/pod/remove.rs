@@ -35,7 +35,7 @@ impl Engine {
         self.ledger.delete(&ledger::PODS, &pod.id).await?;
         self.pods.remove(&pod.id);
         self.names.release(&names::of_pod(&pod.config.metadata));
-        self.pod_runs.discard(|result| matches!(result, Ok(id) if *id == pod.id));
+        self.pod_runs.discard(|id| *id == pod.id);
         self.events.pod(&pod.id, EventKind::Deleted);
         Ok(())
     }

@@ -157,16 +157,16 @@ impl Container {
     }
 
     /// Does what has become due.
-    pub(super) fn tick(&mut self, buffer: &mut [u8]) {
-        if let Err(error) = self.stdio.tick(buffer) {
+    pub(super) fn tick(&mut self, now: Instant, buffer: &mut [u8]) {
+        if let Err(error) = self.stdio.tick(now, buffer) {
             note("tend a container's output", &error);
         }
     }
 
     /// Closes the container's books if it is time: its end is recorded and returned, once.
-    pub(super) fn settle(&mut self, pod_dir: &Path) -> Option<ExitStatus> {
+    pub(super) fn settle(&mut self, now: Instant, pod_dir: &Path) -> Option<ExitStatus> {
         let State::Ending { status, report_by } = &self.state else { return None };
-        if !self.stdio.is_drained() && Instant::now() < *report_by {
+        if !self.stdio.is_drained() && now < *report_by {
             return None;
         }
         let status = status.clone();

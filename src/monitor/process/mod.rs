@@ -144,9 +144,9 @@ impl Monitor {
         let mut ended = Vec::new();
         for container in &mut self.containers {
             if container.deadline().is_some_and(|deadline| deadline <= now) {
-                container.tick(self.buffer.get());
+                container.tick(now, self.buffer.get());
             }
-            if let Some(status) = container.settle(&self.pod_dir) {
+            if let Some(status) = container.settle(now, &self.pod_dir) {
                 ended.push(Notice::Exited { container: container.id().clone(), status });
             }
         }

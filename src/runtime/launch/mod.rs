@@ -5,21 +5,34 @@
 //! - **Runs in:** a monitor, which has one thread; every function blocks, at most until [`DEADLINE`].
 //! - **Start reading at:** [`container`].
 
+mod child;
+mod container;
+mod exec;
+mod parent;
 mod pin;
+mod pod;
+mod protocol;
+#[cfg(test)]
+mod tests;
 
 use std::{
     os::fd::{BorrowedFd, OwnedFd},
+    sync::OnceLock,
     time::Duration,
 };
 
+pub(super) use child::go_on_as_sibling;
+pub use container::container;
+pub use exec::exec;
 pub use pin::unpin;
+pub use pod::pod;
+pub(super) use protocol::Reporter;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    cgroup::Entrance,
-    error::LaunchError,
-    plan::{ContainerPlan, ExecPlan, PodPlan},
+    cgroup::{Entrance, Hierarchy},
+    error::{LaunchError, Step},
 };
 
 /// How long a launch may take; what is not ready by then is killed.
@@ -105,33 +118,17 @@ pub struct Target<'a> {
     pub entrance: Option<&'a Entrance>,
 }
 
-/// Makes a pod's namespaces, pins them below the pod's directory (`ns/net`, `ns/ipc`, `ns/uts`, `ns/user`), sets them
-/// up, mounts the pod's `shm` and starts the init of a shared PID namespace.
-///
-/// # Errors
-/// On failure nothing is left behind.
-pub fn pod(plan: &PodPlan) -> Result<PodInit, LaunchError> {
-    let _ = plan;
-    Err(LaunchError::new(super::Step::Clone, "not written yet"))
+/// The host's cgroups, found once in a process.
+fn hierarchy() -> Result<&'static Hierarchy, LaunchError> {
+    static FOUND: OnceLock<Hierarchy> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found);
+    }
+    let found = Hierarchy::detect().map_err(cgroup_error)?;
+    Ok(FOUND.get_or_init(|| found))
 }
 
-/// Launches a container: makes its cgroup, and a process that sets up its own file system and confinement and then
-/// executes the program.
-///
-/// It is a child of the caller, who reaps it, and afterwards removes the cgroup.
-///
-/// # Errors
-/// On failure nothing is left behind, also not the cgroup.
-pub fn container(plan: &ContainerPlan, pod: &PodInit, stdio: Stdio) -> Result<Launched, LaunchError> {
-    let _ = (plan, pod, stdio);
-    Err(LaunchError::new(super::Step::Clone, "not written yet"))
-}
-
-/// Adds a process to a running container; it is a child of the caller, who reaps it.
-///
-/// # Errors
-/// On failure nothing is left behind.
-pub fn exec(plan: &ExecPlan, target: &Target<'_>, stdio: Stdio) -> Result<Launched, LaunchError> {
-    let _ = (plan, target, stdio);
-    Err(LaunchError::new(super::Step::Clone, "not written yet"))
+/// A cgroup's error, with its causes, as one of a launch.
+fn cgroup_error(error: super::cgroup::Error) -> LaunchError {
+    LaunchError::new(Step::Cgroup, crate::error::chain(&error))
 }

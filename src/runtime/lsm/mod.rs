@@ -9,7 +9,11 @@ pub mod apparmor;
 mod error;
 pub mod selinux;
 
-use std::{io, path::Path};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +29,52 @@ pub enum ExecLabel {
 }
 
 impl ExecLabel {
-    /// Sets the label for the calling thread; `proc` is where a `proc` of its own PID namespace is mounted.
+    /// Sets the label for the calling thread; `proc` is where a `proc` that shows it is mounted.
     pub fn apply(&self, proc: &Path) -> io::Result<()> {
-        let _ = proc;
-        todo!()
+        let attributes = proc.join("thread-self/attr");
+        match self {
+            Self::Selinux(context) => write(&attributes.join("exec"), context),
+            Self::AppArmor(profile) => {
+                let command = format!("exec {profile}");
+                match write(&attributes.join("apparmor/exec"), &command) {
+                    // Before kernel 5.8 the modules had to share one file.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => write(&attributes.join("exec"), &command),
+                    result => result,
+                }
+            }
+        }
+    }
+}
+
+/// The module takes a label in one `write(2)` only.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_go_to_their_modules_file() {
+        let proc = tempfile::tempdir().expect("temporary directory");
+        let attributes = proc.path().join("thread-self/attr");
+        std::fs::create_dir_all(&attributes).expect("directory");
+        let exec = attributes.join("exec");
+        std::fs::write(&exec, "").expect("file");
+        let content = |path: &Path| std::fs::read_to_string(path).expect("file");
+
+        ExecLabel::Selinux("u:r:t:s0".into()).apply(proc.path()).expect("selinux");
+        assert_eq!(content(&exec), "u:r:t:s0");
+
+        std::fs::write(&exec, "").expect("file");
+        ExecLabel::AppArmor("mine".into()).apply(proc.path()).expect("an old kernel's apparmor");
+        assert_eq!(content(&exec), "exec mine");
+
+        std::fs::create_dir(attributes.join("apparmor")).expect("directory");
+        let own = attributes.join("apparmor/exec");
+        std::fs::write(&own, "").expect("file");
+        ExecLabel::AppArmor("mine".into()).apply(proc.path()).expect("apparmor");
+        assert_eq!(content(&own), "exec mine");
     }
 }

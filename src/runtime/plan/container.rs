@@ -122,6 +122,9 @@ pub struct ContainerPlan {
     pub groups: GroupPlan,
     /// PID namespace; net, IPC, UTS and user namespaces are the pod's.
     pub pid: PidNamespace,
+    /// The pod has a user namespace of its own.
+    #[serde(default)]
+    pub user_namespace: bool,
     /// Layers of the root file system.
     pub rootfs: RootfsPlan,
     /// No writes to the root file system.
@@ -177,6 +180,7 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
         user,
         groups,
         pid: pid(request)?,
+        user_namespace: validate::user_namespace(request.pod)?.is_some(),
         rootfs: request.rootfs.clone(),
         readonly_rootfs: security.readonly_rootfs,
         mountpoint: request.pod_dir.to_owned(),

@@ -9,6 +9,9 @@ use super::{Confinement, ContainerPlan, ProcessPlan, process};
 pub struct ExecPlan {
     /// What is executed.
     pub process: ProcessPlan,
+    /// The container is in a user namespace.
+    #[serde(default)]
+    pub user_namespace: bool,
     /// The container's own confinement.
     pub confinement: Confinement,
     /// The container's cgroup; unused where the launcher is given a way in.
@@ -29,6 +32,7 @@ pub fn exec(container: &ContainerPlan, cmd: &[String], tty: bool) -> ExecPlan {
     }
     ExecPlan {
         process: ProcessPlan { args: cmd.to_vec(), env, cwd: container.process.cwd.clone(), terminal: tty },
+        user_namespace: container.user_namespace,
         confinement: container.confinement.clone(),
         cgroup: container.cgroup.clone(),
         oom_score_adj: container.oom_score_adj,

@@ -4,6 +4,8 @@
 //! as long as there is such a rest the output it came from is not read: the container waits in its `write(2)`.
 
 mod input;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io, mem,
@@ -208,8 +210,7 @@ impl Stdio {
     }
 
     /// Does what has become due.
-    pub(super) fn tick(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let now = Instant::now();
+    pub(super) fn tick(&mut self, now: Instant, buffer: &mut [u8]) -> io::Result<()> {
         self.clients.iter_mut().for_each(|client| client.expire(now));
         if let Some(log) = self.log.as_mut().filter(|log| log.retry_at().is_some_and(|at| at <= now)) {
             log.retry();
@@ -293,6 +294,10 @@ impl Stdio {
             if let Some(source) = &mut self.outputs[index].source {
                 source.set_interest(interest)?;
             }
+        }
+        if self.drained_by.is_some() && self.is_drained() {
+            // Whoever rotates logs may delete this one now and get its space back.
+            (self.log, self.terminal) = (None, None);
         }
         Ok(())
     }

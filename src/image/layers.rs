@@ -1,0 +1,165 @@
+//! Unpacked layers: `<root>/layers/<hex of the diff id>/{fs,layer.json}`.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error,
+    content::{Lease, Shelf},
+    durable::{make_directory, sync_directory, unfinished_name},
+    trash::Trash,
+    unpack::{self, Expected, Limits, Tally, Unpacked},
+};
+use crate::types::Digest;
+
+/// What is known about a layer, kept beside its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Layer {
+    /// Digest of its uncompressed archive.
+    pub(super) diff_id: Digest,
+    /// Digest of the stream that it was unpacked from.
+    #[serde(default)]
+    pub(super) stream: Option<Digest>,
+    /// What it takes and how it depends on the layers below.
+    #[serde(flatten)]
+    pub(super) tally: Tally,
+}
+
+/// All layers.
+#[derive(Debug)]
+pub(super) struct Layers {
+    shelf: Arc<Shelf<Layer>>,
+    trash: Arc<Trash>,
+    limits: Limits,
+    /// Which layer a stream gives, as far as it was seen; the layer may be gone again.
+    streams: Mutex<HashMap<Digest, Digest>>,
+}
+
+const FILES: &str = "fs";
+const RECORD: &str = "layer.json";
+
+impl Layers {
+    /// Opens the layers below `root` and forgets what was half unpacked. Blocking.
+    pub(super) fn open(root: &Path, trash: Arc<Trash>, limits: Limits) -> Result<Self, Error> {
+        let directory = root.join("layers");
+        make_directory(&directory)?;
+        let shelf = Shelf::open(directory, Arc::clone(&trash), read_record)?;
+        let streams = shelf.fold(HashMap::new(), |mut streams, layer: &Layer| {
+            streams.extend(layer.stream.map(|stream| (stream, layer.diff_id)));
+            streams
+        });
+        Ok(Self { shelf, trash, limits, streams: Mutex::new(streams) })
+    }
+
+    /// The counted places of the layers.
+    pub(super) fn shelf(&self) -> &Arc<Shelf<Layer>> {
+        &self.shelf
+    }
+
+    /// Directory of a layer's files.
+    pub(super) fn files(&self, diff_id: Digest) -> PathBuf {
+        self.shelf.path(diff_id).join(FILES)
+    }
+
+    /// The layer that a stream gives, if it is there.
+    pub(super) fn lease_stream(&self, stream: Digest) -> Option<(Digest, Lease<Layer>)> {
+        let diff_id = *self.streams.lock().unwrap_or_else(PoisonError::into_inner).get(&stream)?;
+        self.shelf.lease(&[diff_id]).ok().map(|lease| (diff_id, lease))
+    }
+
+    /// Unpacks a stream where nothing sees it yet; [`Self::commit`] must follow when it is on the disk. Blocking.
+    pub(super) fn stage(
+        &self,
+        source: impl Read + Send,
+        media_type: &str,
+        expected: Option<Expected>,
+    ) -> Result<Staged, Error> {
+        let staging = Staging::begin(self.shelf.directory(), &self.trash)?;
+        let root = File::open(&staging.files).map_err(|source| Error::file("open", &staging.files, source))?;
+        let unpacked = unpack::unpack(source, media_type, expected, root.into(), self.limits);
+        let unpacked =
+            unpacked.map_err(|source| Error::Layer { digest: expected.map(|layer| layer.digest), source })?;
+        staging.record(&Layer {
+            diff_id: unpacked.diff_id,
+            stream: Some(unpacked.digest),
+            tally: unpacked.tally.clone(),
+        })?;
+        Ok(Staged { staging, unpacked })
+    }
+
+    /// Makes a layer visible, durably but for its name: see [`Self::sync`]. All its files must be on the disk.
+    /// Blocking.
+    pub(super) fn commit(&self, staged: &Staged) -> Result<Lease<Layer>, Error> {
+        let Unpacked { diff_id, digest, tally, .. } = &staged.unpacked;
+        let layer = Layer { diff_id: *diff_id, stream: Some(*digest), tally: tally.clone() };
+        let lease = self.shelf.put(*diff_id, &staged.staging.path, layer)?;
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest, *diff_id);
+        Ok(lease)
+    }
+
+    /// Makes the names of layers survive a power loss. Blocking.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        sync_directory(self.shelf.directory())
+    }
+}
+
+fn read_record(layer: &Path) -> Option<Layer> {
+    let record: Layer = serde_json::from_slice(&fs::read(layer.join(RECORD)).ok()?).ok()?;
+    let is_named_right = layer.file_name()? == record.diff_id.hex().as_str();
+    (is_named_right && layer.join(FILES).is_dir()).then_some(record)
+}
+
+/// A layer that is unpacked but not visible; dropping it discards it.
+#[derive(Debug)]
+pub(super) struct Staged {
+    staging: Staging,
+    /// What it is.
+    pub(super) unpacked: Unpacked,
+}
+
+/// A directory that a layer is made in; dropping it discards it.
+#[derive(Debug)]
+struct Staging {
+    path: PathBuf,
+    files: PathBuf,
+    trash: Arc<Trash>,
+}
+
+impl Staging {
+    fn begin(directory: &Path, trash: &Arc<Trash>) -> Result<Self, Error> {
+        let path = directory.join(unfinished_name());
+        let files = path.join(FILES);
+        let staging = Self { path, files, trash: Arc::clone(trash) };
+        make_directory(&staging.path)?;
+        // What containers see as their root, unless the archive says otherwise.
+        use std::os::unix::fs::PermissionsExt as _;
+        let made = fs::create_dir(&staging.files)
+            .and_then(|()| fs::set_permissions(&staging.files, fs::Permissions::from_mode(0o755)));
+        made.map_err(|source| Error::file("make directory", &staging.files, source))?;
+        Ok(staging)
+    }
+
+    fn record(&self, layer: &Layer) -> Result<(), Error> {
+        let path = self.path.join(RECORD);
+        let written = serde_json::to_vec(layer).map_err(std::io::Error::from).and_then(|json| fs::write(&path, json));
+        written.map_err(|source| Error::file("write", &path, source))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = self.trash.discard(&self.path) {
+            tracing::warn!(error = %crate::error::chain(&error), "cannot discard; the next start does");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

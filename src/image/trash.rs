@@ -1,0 +1,65 @@
+//! Deleting in the background: what is to go is renamed away at once, so that nothing can see it any more.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use super::{
+    Error,
+    durable::{make_directory, random_name},
+};
+
+/// A directory of things that are being deleted, on the file system where they were.
+#[derive(Debug)]
+pub(super) struct Trash {
+    directory: PathBuf,
+    queue: Sender<PathBuf>,
+}
+
+impl Trash {
+    /// Opens the trash and begins to empty it of what an earlier process left. Blocking.
+    pub(super) fn open(directory: PathBuf) -> Result<Self, Error> {
+        make_directory(&directory)?;
+        let (queue, queued) = channel();
+        let failed = |source| Error::file("read directory", &directory, source);
+        for left in fs::read_dir(&directory).map_err(failed)? {
+            // The receiver is still here.
+            let _ = queue.send(left.map_err(failed)?.path());
+        }
+        let emptying = thread::Builder::new().name("trash".to_owned()).spawn(move || empty(&queued));
+        emptying.map_err(|source| Error::file("start emptying", &directory, source))?;
+        Ok(Self { directory, queue })
+    }
+
+    /// Takes a file or a directory away from where it is; returns before its content is deleted. What is not there
+    /// is no error.
+    pub(super) fn discard(&self, path: &Path) -> Result<(), Error> {
+        let discarded = self.directory.join(random_name());
+        match fs::rename(path, &discarded) {
+            Ok(()) => {
+                // If the thread is gone, the next start empties the trash.
+                let _ = self.queue.send(discarded);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(Error::file("remove", path, source)),
+        }
+    }
+}
+
+/// Deletes what comes until the store is closed.
+fn empty(queued: &Receiver<PathBuf>) {
+    while let Ok(path) = queued.recv() {
+        let deleted = match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
+            Ok(_) => fs::remove_file(&path),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            tracing::warn!(path = %path.display(), %error, "cannot delete; the next start tries again");
+        }
+    }
+}

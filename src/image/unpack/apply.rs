@@ -1,0 +1,342 @@
+//! An archive's entries made into files.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, Write as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::fs::FileExt as _,
+    },
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, Mode, OFlags},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Error,
+    entry_path::{EntryPath, Purpose},
+    error::shown,
+    tree::{self, Tree},
+};
+use crate::image::tar::{Header, Kind, Reader, Time};
+
+/// How large a layer may become.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::image) struct Limits {
+    /// Number of archive entries.
+    pub(in crate::image) entries: u64,
+    /// Bytes of file content, without holes.
+    pub(in crate::image) bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 4_000_000, bytes: 256 << 30 }
+    }
+}
+
+/// What a layer takes, and what of it still depends on the layers below.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::image) struct Tally {
+    /// Bytes, each file rounded up to whole pages.
+    pub(in crate::image) bytes: u64,
+    /// Files, directories and everything else that has an inode.
+    pub(in crate::image) inodes: u64,
+    /// Directories whose attributes the layer does not give; see [`Tree::implicit_directories`].
+    #[serde(default, with = "paths")]
+    pub(in crate::image) implicit: Vec<Vec<u8>>,
+    /// The layer hides everything in the layers below.
+    #[serde(default)]
+    pub(in crate::image) opaque: bool,
+}
+
+/// Paths, which may be any bytes, in JSON.
+mod paths {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(paths: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+        paths.iter().map(|path| BASE64.encode(path)).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let paths = Vec::<String>::deserialize(deserializer)?;
+        paths.iter().map(|path| BASE64.decode(path).map_err(D::Error::custom)).collect()
+    }
+}
+
+/// What each inode takes at least, by the block size of the usual file systems.
+const PAGE: u64 = 4096;
+
+/// Applies archives to an empty directory.
+struct Applier {
+    tree: Tree,
+    limits: Limits,
+    tally: Tally,
+    entries: u64,
+    content: u64,
+    /// Directories whose times are set when nothing more is put into them.
+    times: Vec<(Vec<u8>, Time)>,
+}
+
+/// Makes all entries of an archive in the empty directory `root`, and reads the archive's source to its end.
+pub(super) fn apply<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, limits: Limits) -> Result<Tally, Error> {
+    let mut applier = Applier {
+        tree: Tree::new(root),
+        limits,
+        tally: Tally { bytes: PAGE, inodes: 1, ..Tally::default() },
+        entries: 0,
+        content: 0,
+        times: Vec::new(),
+    };
+    while let Some(header) = archive.next_entry()? {
+        applier.entry(&header, archive)?;
+    }
+    archive.drain()?;
+    applier.finish()
+}
+
+impl Applier {
+    fn entry<R: BufRead>(&mut self, header: &Header, archive: &mut Reader<R>) -> Result<(), Error> {
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(Error::Limit { what: "entries", limit: self.limits.entries });
+        }
+        let path = EntryPath::parse(&header.path)?;
+        let failed = |operation: &'static str| {
+            move |source: io::Error| Error::File { operation, path: shown(&header.path), source }
+        };
+        match path.purpose()? {
+            Purpose::Ignored => Ok(()),
+            Purpose::Root => self.root(header).map_err(failed("set attributes of the root")),
+            Purpose::Whiteout { parent, name } => self.whiteout(parent, name).map_err(failed("make whiteout")),
+            Purpose::Opaque { directory } => self.opaque(directory).map_err(failed("make opaque directory")),
+            Purpose::Content { parent, name } => match header.kind {
+                Kind::File => self.file(parent, name, header, archive),
+                Kind::Directory => self.directory(&path, parent, name, header).map_err(failed("make directory")),
+                Kind::HardLink => self.hard_link(parent, name, header),
+                Kind::SymbolicLink => self.symbolic_link(parent, name, header).map_err(failed("make symbolic link")),
+                Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
+                    self.special(parent, name, header).map_err(failed("make special file"))
+                }
+                Kind::Other(flag) => Err(Error::Type { path: shown(&header.path), flag: char::from(flag) }),
+            },
+        }
+    }
+
+    fn root(&mut self, header: &Header) -> io::Result<()> {
+        if header.kind != Kind::Directory {
+            return Err(Errno::NOTDIR.into());
+        }
+        tree::set_attributes(self.tree.root(), header)?;
+        self.times.push((Vec::new(), header.mtime));
+        Ok(())
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        parent: &[&[u8]],
+        name: &[u8],
+        header: &Header,
+        archive: &mut Reader<R>,
+    ) -> Result<(), Error> {
+        let failed = |operation: &'static str| {
+            move |source: io::Error| Error::File { operation, path: shown(&header.path), source }
+        };
+        let file = self.create(parent, name).map_err(failed("create"))?;
+        match &header.sparse {
+            None => {
+                self.copy(archive, u64::MAX, |part| (&file).write_all(part).map_err(failed("write")))?;
+            }
+            Some(segments) => {
+                for segment in segments {
+                    let mut offset = segment.offset;
+                    self.copy(archive, segment.length, |part| {
+                        file.write_all_at(part, offset).map_err(failed("write"))?;
+                        offset += part.len() as u64;
+                        Ok(())
+                    })?;
+                }
+                file.set_len(header.size).map_err(failed("set length of"))?;
+            }
+        }
+        tree::set_attributes(file.as_fd(), header).map_err(failed("set attributes of"))?;
+        tree::set_time(&file, header.mtime).map_err(failed("set time of"))
+    }
+
+    /// Hands up to `length` bytes of the current entry on, counting them.
+    fn copy<R: BufRead>(
+        &mut self,
+        archive: &mut Reader<R>,
+        mut length: u64,
+        mut write: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut copied = 0;
+        while length > 0 {
+            let part = archive.fill_entry()?;
+            let part = &part[..part.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
+            if part.is_empty() {
+                break;
+            }
+            let step = part.len();
+            self.content += step as u64;
+            if self.content > self.limits.bytes {
+                return Err(Error::Limit { what: "bytes", limit: self.limits.bytes });
+            }
+            write(part)?;
+            archive.consume_entry(step);
+            copied += step as u64;
+            length -= step as u64;
+        }
+        self.tally.bytes += copied.next_multiple_of(PAGE);
+        Ok(())
+    }
+
+    /// Creates a file, in the place of whatever has its name.
+    fn create(&mut self, parent: &[&[u8]], name: &[u8]) -> io::Result<File> {
+        let file = self.place(parent, name, |directory| {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
+        })?;
+        self.tally.inodes += 1;
+        Ok(File::from(file))
+    }
+
+    fn directory(&mut self, path: &EntryPath<'_>, parent: &[&[u8]], name: &[u8], header: &Header) -> io::Result<()> {
+        let directory = self.tree.directory(parent)?;
+        let (mut replaced, mut hides) = (false, false);
+        loop {
+            match fs::mkdirat(directory, name, Mode::RWXU) {
+                Ok(()) => {
+                    self.tally.inodes += 1;
+                    self.tally.bytes += PAGE;
+                    break;
+                }
+                Err(Errno::EXIST) => {
+                    let found = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+                        break;
+                    }
+                    (replaced, hides) = (true, tree::is_whiteout(&found));
+                    tree::remove(directory, name)?;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = fs::openat(directory, name, flags, Mode::empty())?;
+        tree::set_attributes(made.as_fd(), header)?;
+        if hides {
+            tree::make_opaque(&made)?;
+        }
+        self.tree.set_explicit(fs::fstat(&made)?.st_ino);
+        if replaced {
+            self.tree.forget_last();
+        }
+        self.times.push((path.components().join(&b'/'), header.mtime));
+        Ok(())
+    }
+
+    /// Makes another name of something that came earlier in this layer.
+    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> Result<(), Error> {
+        let failed = |source: io::Error| Error::File { operation: "link", path: shown(&header.path), source };
+        let refuse = |reason| Error::Path { path: shown(&header.path), reason };
+        let target = EntryPath::parse(&header.link)?;
+        let Purpose::Content { parent: target_parent, name: target } = target.purpose()? else {
+            return Err(refuse("it is a hard link to something that is no file"));
+        };
+        let missing = || refuse("it is a hard link to a file that is not in this layer");
+        let target_directory = self.tree.existing_directory(target_parent).map_err(|_| missing())?;
+        let found = fs::statat(&target_directory, target, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| missing())?;
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory || tree::is_whiteout(&found) {
+            return Err(refuse("it is a hard link to something that is no file"));
+        }
+        let directory = self.tree.directory(parent).map_err(failed)?;
+        let there = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        if there.is_ok_and(|there| (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)) {
+            return Ok(());
+        }
+        let link = |directory: BorrowedFd<'_>| fs::linkat(&target_directory, target, directory, name, AtFlags::empty());
+        self.place(parent, name, link).map_err(failed)
+    }
+
+    fn symbolic_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> io::Result<()> {
+        self.place(parent, name, |directory| fs::symlinkat(header.link.as_slice(), directory, name))?;
+        self.tally.inodes += 1;
+        tree::set_attributes_at(self.tree.directory(parent)?, name, header)
+    }
+
+    fn special(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> io::Result<()> {
+        let (major, minor) = header.device;
+        let (kind, device) = match header.kind {
+            Kind::CharDevice => (FileType::CharacterDevice, fs::makedev(major, minor)),
+            Kind::BlockDevice => (FileType::BlockDevice, fs::makedev(major, minor)),
+            _ => (FileType::Fifo, 0),
+        };
+        self.place(parent, name, |directory| fs::mknodat(directory, name, kind, Mode::RUSR, device))?;
+        self.tally.inodes += 1;
+        tree::set_attributes_at(self.tree.directory(parent)?, name, header)
+    }
+
+    /// Hides a name of the layers below. What this layer itself has under that name stays.
+    fn whiteout(&mut self, parent: &[&[u8]], name: &[u8]) -> io::Result<()> {
+        let directory = self.tree.directory(parent)?;
+        match fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), fs::makedev(0, 0)) {
+            Ok(()) => self.tally.inodes += 1,
+            Err(Errno::EXIST) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                match fs::openat(directory, name, flags, Mode::empty()) {
+                    Ok(found) => tree::make_opaque(found)?,
+                    Err(Errno::NOTDIR | Errno::LOOP) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(())
+    }
+
+    fn opaque(&mut self, components: &[&[u8]]) -> io::Result<()> {
+        // Overlayfs does not look for the mark on the root.
+        self.tally.opaque |= components.is_empty();
+        tree::make_opaque(self.tree.directory(components)?)
+    }
+
+    /// Makes something new with `make`, after removing what has its name if that is in the way.
+    fn place<T>(
+        &mut self,
+        parent: &[&[u8]],
+        name: &[u8],
+        make: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
+        let directory = self.tree.directory(parent)?;
+        match make(directory) {
+            Err(Errno::EXIST) => {
+                tree::remove(directory, name)?;
+                let made = make(directory);
+                self.tree.forget_last();
+                Ok(made?)
+            }
+            made => Ok(made?),
+        }
+    }
+
+    fn finish(mut self) -> Result<Tally, Error> {
+        // A later entry of the same directory wins, and one that was removed since is passed over.
+        for (path, time) in &self.times {
+            if let Ok(directory) = self.tree.real_directory(path) {
+                tree::set_time(directory, *time).map_err(|source| Error::File {
+                    operation: "set time of",
+                    path: shown(path),
+                    source,
+                })?;
+            }
+        }
+        self.tally.implicit = self.tree.implicit_directories();
+        self.tally.inodes += self.tally.implicit.iter().filter(|path| !path.is_empty()).count() as u64;
+        Ok(self.tally)
+    }
+}

@@ -1,0 +1,21 @@
+//! Layers: from a compressed stream to a directory in overlayfs form.
+//!
+//! A layer is unpacked by itself, without the layers below it, so that all layers of an image can be unpacked at the
+//! same time and shared between images. Names in the archive are never followed as paths of this host: each is
+//! resolved below the layer's root by directory file descriptors, one component or one `openat2(2)` at a time.
+
+mod apply;
+mod compression;
+mod entry_path;
+mod error;
+mod layer;
+mod pipe;
+mod tree;
+
+pub(super) use apply::{Limits, Tally};
+pub(super) use compression::Compression;
+pub use error::Error;
+pub(super) use layer::{Expected, Unpacked, unpack};
+
+#[cfg(test)]
+mod tests;

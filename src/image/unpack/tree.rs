@@ -1,0 +1,237 @@
+//! The directory that a layer is unpacked to, reached by file descriptors only.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid},
+    io::Errno,
+};
+
+use crate::image::tar::{Header, Kind, Time};
+
+/// As many symbolic links are followed in one name as the kernel follows.
+const MAX_LINKS: u32 = 40;
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+
+/// A directory tree that is being filled.
+///
+/// Symbolic links in it are followed with its root as `/`, and nothing outside of it can be reached.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: OwnedFd,
+    /// The directory used last; entries of one directory stand together in an archive.
+    last: Option<(Vec<u8>, OwnedFd)>,
+    /// Directories that came into being because something is in them, by inode.
+    implicit: std::collections::HashMap<u64, Vec<u8>>,
+    /// The root's attributes were given by the archive.
+    root_is_explicit: bool,
+}
+
+impl Tree {
+    /// Fills the empty directory `root`, which must be one that nobody else changes meanwhile.
+    pub(super) fn new(root: OwnedFd) -> Self {
+        Self { root, last: None, implicit: std::collections::HashMap::new(), root_is_explicit: false }
+    }
+
+    /// The root directory, whose attributes the archive gives.
+    pub(super) fn root(&mut self) -> BorrowedFd<'_> {
+        self.root_is_explicit = true;
+        self.root.as_fd()
+    }
+
+    /// The directory with these components, made with its parents if it is missing.
+    pub(super) fn directory(&mut self, components: &[&[u8]]) -> io::Result<BorrowedFd<'_>> {
+        let path = components.join(&b'/');
+        let cached = self.last.as_ref().is_some_and(|(last, _)| *last == path);
+        if !cached {
+            let found = match self.open_below(&path, OFlags::empty()) {
+                Err(Errno::NOENT | Errno::NOTDIR) => self.make_directory(components)?,
+                found => found?,
+            };
+            self.last = Some((path, found));
+        }
+        Ok(self.last.as_ref().map_or(self.root.as_fd(), |(_, directory)| directory.as_fd()))
+    }
+
+    /// The directory with these components if there is one.
+    pub(super) fn existing_directory(&self, components: &[&[u8]]) -> io::Result<OwnedFd> {
+        Ok(self.open_below(&components.join(&b'/'), OFlags::empty())?)
+    }
+
+    /// The directory with these components, itself not a symbolic link.
+    pub(super) fn real_directory(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        Ok(self.open_below(path, OFlags::NOFOLLOW)?)
+    }
+
+    fn open_below(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let path = if path.is_empty() { b"." } else { path };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        fs::openat2(&self.root, path, DIRECTORY | flags, Mode::empty(), resolve)
+    }
+
+    /// Goes down one component at a time and makes what is missing. A link whose target is missing (it may be in a
+    /// layer below) gets its target; a whiteout becomes a directory that hides the layers below.
+    fn make_directory(&mut self, components: &[&[u8]]) -> io::Result<OwnedFd> {
+        let mut pending: VecDeque<Vec<u8>> = components.iter().map(|component| component.to_vec()).collect();
+        let mut real: Vec<Vec<u8>> = Vec::new();
+        let mut directory = self.root.try_clone()?;
+        let mut links = 0;
+        while let Some(name) = pending.pop_front() {
+            if name == b".." {
+                real.pop();
+                directory = self.real_directory(&real.join(&b'/'))?;
+                continue;
+            }
+            match fs::openat(&directory, name.as_slice(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(next) => directory = next,
+                Err(Errno::NOENT) => directory = self.make_implicit(&directory, &real, &name)?,
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    let found = fs::statat(&directory, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
+                    if is_whiteout(&found) {
+                        fs::unlinkat(&directory, name.as_slice(), AtFlags::empty())?;
+                        directory = self.make_implicit(&directory, &real, &name)?;
+                        make_opaque(&directory)?;
+                    } else if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+                        links += 1;
+                        if links > MAX_LINKS {
+                            return Err(Errno::LOOP.into());
+                        }
+                        let target = fs::readlinkat(&directory, name.as_slice(), Vec::new())?.into_bytes();
+                        if target.starts_with(b"/") {
+                            real.clear();
+                            directory = self.root.try_clone()?;
+                        }
+                        let parts = target.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+                        for part in parts.rev() {
+                            pending.push_front(part.to_vec());
+                        }
+                        continue;
+                    } else {
+                        return Err(Errno::NOTDIR.into());
+                    }
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+            real.push(name);
+        }
+        Ok(directory)
+    }
+
+    fn make_implicit(&mut self, parent: &OwnedFd, real: &[Vec<u8>], name: &[u8]) -> io::Result<OwnedFd> {
+        fs::mkdirat(parent, name, Mode::RWXU)?;
+        let directory = fs::openat(parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+        fs::fchown(&directory, Some(Uid::ROOT), Some(Gid::ROOT))?;
+        fs::fchmod(&directory, Mode::from_raw_mode(0o755))?;
+        let path = [real, &[name.to_vec()]].concat().join(&b'/');
+        self.implicit.insert(fs::fstat(&directory)?.st_ino, path);
+        Ok(directory)
+    }
+
+    /// Notes that the archive gives this directory's attributes.
+    pub(super) fn set_explicit(&mut self, inode: u64) {
+        self.implicit.remove(&inode);
+    }
+
+    /// Forgets the directory used last, as it may have been removed.
+    pub(super) fn forget_last(&mut self) {
+        self.last = None;
+    }
+
+    /// Paths of directories, with the empty one for the root, whose attributes the archive did not give: those of the
+    /// layers below shall be seen through them. In order.
+    pub(super) fn implicit_directories(&self) -> Vec<Vec<u8>> {
+        let is_still_there = |(inode, path): (&u64, &Vec<u8>)| {
+            let found = self.real_directory(path).and_then(|directory| Ok(fs::fstat(directory)?));
+            found.is_ok_and(|found| found.st_ino == *inode).then(|| path.clone())
+        };
+        let mut paths: Vec<Vec<u8>> = self.implicit.iter().filter_map(is_still_there).collect();
+        if !self.root_is_explicit {
+            paths.push(Vec::new());
+        }
+        paths.sort_unstable();
+        paths
+    }
+}
+
+/// Whether this is overlayfs' mark for a name that is hidden.
+pub(super) fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// Hides what the layers below have in this directory.
+pub(super) fn make_opaque(directory: impl AsFd) -> io::Result<()> {
+    Ok(fs::fsetxattr(directory, OPAQUE_XATTR, b"y", fs::XattrFlags::empty())?)
+}
+
+/// Removes whatever has this name, with all that is in it.
+pub(super) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    match fs::unlinkat(parent, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => std::fs::remove_dir_all(magic_path(parent, name)),
+        done => Ok(done?),
+    }
+}
+
+/// A path to `name` in an open directory, for the calls that take no directory descriptor; the name itself is not
+/// followed by those that are used with it.
+fn magic_path(parent: BorrowedFd<'_>, name: &[u8]) -> std::path::PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    let directory = std::path::PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd()));
+    directory.join(std::ffi::OsStr::from_bytes(name))
+}
+
+/// Gives an open file or directory its owner, mode and extended attributes, in the order in which none undoes another
+/// (`chown(2)` clears set-id bits and file capabilities).
+pub(super) fn set_attributes(file: BorrowedFd<'_>, header: &Header) -> io::Result<()> {
+    fs::fchown(file, Some(Uid::from_raw(header.uid)), Some(Gid::from_raw(header.gid)))?;
+    fs::fchmod(file, Mode::from_raw_mode(header.mode))?;
+    for (name, value) in applicable_xattrs(header) {
+        tolerate_unsupported(fs::fsetxattr(file, name, value, fs::XattrFlags::empty()))?;
+    }
+    Ok(())
+}
+
+/// The same for what is not opened: links, devices, pipes. Times too.
+pub(super) fn set_attributes_at(parent: BorrowedFd<'_>, name: &[u8], header: &Header) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(header.uid), Gid::from_raw(header.gid));
+    fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if header.kind != Kind::SymbolicLink {
+        fs::chmodat(parent, name, Mode::from_raw_mode(header.mode), AtFlags::empty())?;
+    }
+    if !header.xattrs.is_empty() {
+        let path = magic_path(parent, name);
+        for (name, value) in applicable_xattrs(header) {
+            tolerate_unsupported(fs::lsetxattr(&path, name, value, fs::XattrFlags::empty()))?;
+        }
+    }
+    Ok(fs::utimensat(parent, name, &times(header.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Sets the time of last change of an open file or directory, and that of last access too.
+pub(super) fn set_time(file: impl AsFd, time: Time) -> io::Result<()> {
+    Ok(fs::futimens(file, &times(time))?)
+}
+
+fn times(time: Time) -> Timestamps {
+    let time = Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// Extended attributes that an archive may set: overlayfs' own could make one layer's file show another's.
+fn applicable_xattrs(header: &Header) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let is_overlay = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let pairs = header.xattrs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+    pairs.filter(move |(name, _)| !is_overlay(name))
+}
+
+/// Other engines, too, leave attributes away that the file system has no room for.
+fn tolerate_unsupported(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        other => Ok(other?),
+    }
+}

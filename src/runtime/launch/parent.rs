@@ -1,0 +1,139 @@
+//! The launcher's side: it makes the process, listens until the program runs, and cleans up when it does not come to
+//! that.
+
+use std::{
+    convert::Infallible,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat, stat},
+    io::Errno,
+    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+    thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces},
+};
+
+use super::{
+    Child, DEADLINE, Identity, Launched, child,
+    protocol::{self, Conversation, Heard, Reporter},
+};
+use crate::{
+    runtime::error::{At as _, LaunchError, Step},
+    sys::clone3::Clone3,
+};
+
+/// How long a process that failed may take to say what it still has to say.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Makes a process that runs `main`, with `pid_namespace` in the PID namespace of that process, and waits until the
+/// program runs.
+pub(super) fn launch(
+    clone: &Clone3<'_>,
+    pid_namespace: Option<BorrowedFd<'_>>,
+    main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
+) -> Result<Launched, LaunchError> {
+    let ends = protocol::pair(Instant::now() + DEADLINE)?;
+    let (child, conversation) = in_pid_namespace(pid_namespace, || child::spawn(clone, ends, main))?;
+    let mut family = Family { first: child, second: None, conversation };
+    match family.listen() {
+        Ok((user, console)) => {
+            let Child { pid, pidfd } = family.settle();
+            Ok(Launched { pid, pidfd, console, user })
+        }
+        Err(error) => Err(family.bury(error)),
+    }
+}
+
+/// The processes of one launch: with a user namespace, the first one hands over to a second.
+struct Family {
+    first: Child,
+    second: Option<Child>,
+    conversation: Conversation,
+}
+
+impl Family {
+    /// Listens until the program runs.
+    fn listen(&mut self) -> Result<(Identity, Option<OwnedFd>), LaunchError> {
+        let mut ready = None;
+        loop {
+            match self.conversation.next()? {
+                Heard::Spawned { pid, pidfd } => self.second = Some(Child { pid, pidfd }),
+                Heard::Ready { user, console } => ready = Some((user, console)),
+                Heard::Executed => {
+                    return ready.ok_or_else(|| LaunchError::new(Step::Protocol, "the new process was never ready"));
+                }
+                Heard::Unmapped => return Err(LaunchError::new(Step::Protocol, "a container asked for id maps")),
+            }
+        }
+    }
+
+    /// The process that runs the program; one that has handed over is reaped.
+    fn settle(self) -> Child {
+        match self.second {
+            Some(second) => {
+                reap(&self.first);
+                second
+            }
+            None => self.first,
+        }
+    }
+
+    /// Kills and reaps all; `error` with the way in which the process died, if it said nothing.
+    fn bury(mut self, error: LaunchError) -> LaunchError {
+        kill(&self.first);
+        reap(&self.first);
+        if self.second.is_none() {
+            self.second = self.conversation.unheard_sibling(Instant::now() + LAST_WORDS);
+        }
+        if let Some(second) = &self.second {
+            kill(second);
+            reap(second);
+        }
+        error
+    }
+}
+
+/// Kills a child; fine when it has ended.
+pub(super) fn kill(child: &Child) {
+    let _ = pidfd_send_signal(&child.pidfd, Signal::KILL);
+}
+
+/// Waits for the end of a child.
+pub(super) fn reap(child: &Child) {
+    while let Err(Errno::INTR) = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {}
+}
+
+/// Runs `birth` so that the process which it makes is born into the PID namespace of `process`.
+fn in_pid_namespace(
+    process: Option<BorrowedFd<'_>>,
+    birth: impl FnOnce() -> Result<(Child, Conversation), LaunchError>,
+) -> Result<(Child, Conversation), LaunchError> {
+    let Some(process) = process else { return birth() };
+    let own = openat(CWD, c"/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .at(Step::Namespace, "own pid namespace")?;
+    move_into_thread_name_spaces(process, ThreadNameSpaceType::PROCESS_ID).at(Step::Namespace, "pid")?;
+    let born = birth();
+    let back = move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID))
+        .at(Step::Namespace, "return to own pid namespace");
+    match (born, back) {
+        (Ok((child, _)), Err(error)) => {
+            kill(&child);
+            reap(&child);
+            Err(error)
+        }
+        (born, Ok(())) => born,
+        (Err(error), Err(_)) => Err(error),
+    }
+}
+
+/// Says that the process `pid` is in another PID namespace than we are: its container has one of its own, and the id that it
+/// was found by has not been taken over by a process of the node.
+pub(super) fn check_target(pid: i32) -> Result<(), LaunchError> {
+    let own = stat(c"/proc/self/ns/pid").at(Step::Namespace, "own pid namespace")?;
+    let target = stat(format!("/proc/{pid}/ns/pid")).at(Step::Namespace, "target container's pid namespace")?;
+    if own.st_ino == target.st_ino {
+        return Err(LaunchError::new(Step::Namespace, "pid: the target container has none of its own"));
+    }
+    Ok(())
+}
