@@ -17,6 +17,7 @@ mod error;
 mod http;
 mod manifest;
 mod mirror;
+mod names;
 mod repository;
 mod tls;
 mod transfer;
