@@ -202,6 +202,9 @@ pub enum Failure {
     /// Docker's first manifest format, which no longer is one.
     #[error("manifest is in Docker's withdrawn schema 1 format; push the image again with a current tool")]
     SchemaOne,
+    /// TLS cannot be set up on this host.
+    #[error("set up TLS")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A certificate or key file of this host's configuration cannot be used.
     #[error("use {}", path.display())]
     Trust {
@@ -218,7 +221,7 @@ impl Failure {
         match self {
             Self::Transport(cause) => cause.side(),
             Self::Truncated { .. } | Self::Stalled(_) | Self::Slow(_) => Side::Network,
-            Self::Credentials(_) | Self::Trust { .. } => Side::Local,
+            Self::Credentials(_) | Self::Tls(_) | Self::Trust { .. } => Side::Local,
             Self::Token { source, .. } => source.side(),
             _ => Side::Registry,
         }
@@ -262,7 +265,7 @@ impl Classify for Failure {
             Self::Redirect(_) | Self::Protocol(_) => Kind::Unavailable,
             Self::Digest { .. } | Self::Length { .. } | Self::TooLong(_) => Kind::DataLoss,
             Self::SchemaOne => Kind::Unimplemented,
-            Self::Trust { .. } => Kind::FailedPrecondition,
+            Self::Tls(_) | Self::Trust { .. } => Kind::FailedPrecondition,
         }
     }
 }

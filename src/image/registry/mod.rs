@@ -18,6 +18,7 @@ mod http;
 mod manifest;
 mod mirror;
 mod repository;
+mod tls;
 mod transfer;
 mod transport;
 

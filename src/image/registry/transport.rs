@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Certificate, Identity, redirect};
+use reqwest::redirect;
 
-use super::error::Failure;
+use super::{error::Failure, tls::client_config};
 
 /// Age at which an HTTP client is replaced, so that certificates which the system has got since are believed.
 const MAX_AGE: Duration = Duration::from_secs(600);
@@ -79,7 +79,8 @@ impl fmt::Debug for Connections {
 
 impl Connections {
     pub(super) fn new(user_agent: String) -> Self {
-        // Another part of the process may have done so before, with the same provider: there is one in this binary.
+        // The HTTP client wants one even where it makes no use of it. Another part of the process may have been faster,
+        // with the same: there is one in this binary.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { user_agent, clients: Mutex::default() }
     }
@@ -114,28 +115,11 @@ impl Connections {
         if transport.direct {
             builder = builder.no_proxy();
         }
-        if !key.tls {
-            return Ok(builder.tls_certs_only([]).build()?);
+        if key.tls {
+            builder = builder.tls_backend_preconfigured(client_config(transport)?);
+        } else {
+            builder = builder.tls_certs_only([]);
         }
-        for pem in &transport.authorities {
-            builder = builder.tls_certs_merge(certificates(pem)?);
-        }
-        if let Some(pem) = &transport.identity {
-            let identity = Identity::from_pem(&pem.text).map_err(|error| unusable(pem, error.into()))?;
-            builder = builder.identity(identity);
-        }
-        Ok(builder.tls_danger_accept_invalid_certs(transport.skip_verify).build()?)
+        Ok(builder.build()?)
     }
-}
-
-fn certificates(pem: &Pem) -> Result<Vec<Certificate>, Failure> {
-    let certificates = Certificate::from_pem_bundle(&pem.text).map_err(|error| unusable(pem, error.into()))?;
-    if certificates.is_empty() {
-        return Err(unusable(pem, "there is no certificate in it".into()));
-    }
-    Ok(certificates)
-}
-
-fn unusable(pem: &Pem, source: Box<dyn std::error::Error + Send + Sync>) -> Failure {
-    Failure::Trust { path: pem.path.clone(), source }
 }

@@ -273,11 +273,11 @@ fn use_is_measured() {
 fn a_lower_memory_limit_than_what_is_used_is_refused() {
     let resources = Resources { memory_limit: 256 << 20, ..Resources::default() };
     let scratch = Scratch::new(&limits(&resources));
-    // The shell holds 32 MiB of anonymous memory.
-    let mut shell = scratch.run("x=$(head -c 33554432 /dev/zero | tr '\\0' a); sleep 1000");
-    let deadline = Instant::now() + Duration::from_secs(30);
+    // `dd` fills a buffer of 32 MiB and then waits for somebody to read it.
+    let mut shell = scratch.run("dd if=/dev/zero bs=32M | sleep 1000");
+    let deadline = Instant::now() + Duration::from_secs(60);
     while scratch.0.stats().expect("stats").memory.expect("memory").rss < 32 << 20 {
-        assert!(Instant::now() < deadline, "the shell did not fill its memory");
+        assert!(Instant::now() < deadline, "the buffer was not filled");
         std::thread::sleep(Duration::from_millis(10));
     }
     let lower = limits(&Resources { memory_limit: 8 << 20, ..Resources::default() });

@@ -186,13 +186,16 @@ mod tests {
         assert_eq!(text.matches('{').count(), text.matches('}').count());
     }
 
-    /// Needs root on a host with AppArmor and its parser.
+    /// Needs root, and proves something only on a host with AppArmor and its parser.
     #[test]
     fn the_default_profile_is_loaded_where_apparmor_is_on() {
         if !enabled() {
             return;
         }
-        ensure_default_profile().expect("load");
+        match ensure_default_profile() {
+            Err(Error::LoadProfile { source, .. }) if source.kind() == io::ErrorKind::NotFound => return,
+            result => result.expect("load"),
+        }
         assert!(is_loaded(DEFAULT_PROFILE).expect("profiles"));
         let label = plan(Some(&Profile::RuntimeDefault), false).expect("plan").expect("a label");
         let read = std::thread::spawn(move || {

@@ -202,7 +202,8 @@ fn tables_that_a_profile_does_not_name_kill() {
 #[test]
 fn comparisons_are_of_unsigned_64_bit_numbers() {
     let big = 0x0000_0005_0000_0007_u64;
-    let cases: &[(&str, fn(u64) -> bool)] = &[
+    type Holds = fn(u64) -> bool;
+    let cases: &[(&str, Holds)] = &[
         ("NE", |x| x != 0x5_0000_0007),
         ("LT", |x| x < 0x5_0000_0007),
         ("LE", |x| x <= 0x5_0000_0007),

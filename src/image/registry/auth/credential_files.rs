@@ -27,9 +27,11 @@ const TOKEN_USER: &str = "<token>";
 #[derive(Debug, Clone)]
 pub(in crate::image::registry) struct CredentialFiles {
     paths: Arc<[PathBuf]>,
-    /// What helpers have answered, by helper and registry.
-    answers: Arc<Mutex<BTreeMap<(String, String), (Instant, Credential)>>>,
+    answers: Arc<Mutex<HelperAnswers>>,
 }
+
+/// What helpers have answered, and when, by helper and registry.
+type HelperAnswers = BTreeMap<(String, String), (Instant, Credential)>;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -104,7 +106,7 @@ impl CredentialFiles {
         if let Some((_, credential)) = answers.get(&key) {
             return Some(credential.clone());
         }
-        let credential = run_helper(helper, registry).await?;
+        let credential = run_helper(&program(helper)?, registry).await?;
         answers.insert(key, (Instant::now(), credential.clone()));
         Some(credential)
     }
@@ -152,17 +154,22 @@ async fn read(path: &Path) -> Option<File> {
     file.map_err(|_| tracing::warn!(path = %path.display(), "credentials are not JSON of docker's form")).ok()
 }
 
-/// Runs `docker-credential-<helper> get`, docker-credential-helpers' protocol.
-async fn run_helper(helper: &str, registry: &str) -> Option<Credential> {
+/// The program of a helper: `docker-credential-<helper>`.
+fn program(helper: &str) -> Option<PathBuf> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if helper.is_empty() || !helper.bytes().all(is_name) {
         tracing::warn!(helper, "credential helper has a malformed name");
         return None;
     }
+    Some(PathBuf::from(format!("docker-credential-{helper}")))
+}
+
+/// Runs a helper's `get`, docker-credential-helpers' protocol.
+async fn run_helper(program: &Path, registry: &str) -> Option<Credential> {
     let (hub, hub_key) = DOCKER_HUB;
     let server = if registry == hub { hub_key } else { registry };
     let running = async {
-        let mut child = tokio::process::Command::new(format!("docker-credential-{helper}"))
+        let mut child = tokio::process::Command::new(program)
             .arg("get")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -170,24 +177,25 @@ async fn run_helper(helper: &str, registry: &str) -> Option<Credential> {
             .kill_on_drop(true)
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(server.as_bytes()).await?;
+            // A helper that knows one registry only need not read which one it is.
+            let _ = stdin.write_all(server.as_bytes()).await;
         }
         child.wait_with_output().await
     };
     let output = match tokio::time::timeout(HELPER_TIMEOUT, running).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => {
-            tracing::warn!(helper, %error, "credential helper cannot be run");
+            tracing::warn!(program = %program.display(), %error, "credential helper cannot be run");
             return None;
         }
         Err(_) => {
-            tracing::warn!(helper, "credential helper takes too long");
+            tracing::warn!(program = %program.display(), "credential helper takes too long");
             return None;
         }
     };
     // Failing is how helpers say that they have no credentials for the registry.
     if !output.status.success() {
-        tracing::debug!(helper, registry, "credential helper has no credentials");
+        tracing::debug!(program = %program.display(), registry, "credential helper has no credentials");
         return None;
     }
     let answer: HelperAnswer = serde_json::from_slice(&output.stdout).ok()?;
@@ -196,4 +204,80 @@ async fn run_helper(helper: &str, registry: &str) -> Option<Credential> {
         TOKEN_USER | "" => Credential::IdentityToken(answer.secret),
         _ => Credential::Password { username: answer.username, password: answer.secret },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn shown(credential: &Credential) -> String {
+        match credential {
+            Credential::Anonymous => "nobody".to_owned(),
+            Credential::Password { username, password } => format!("{username}:{password}"),
+            Credential::IdentityToken(token) => format!("identity {token}"),
+            Credential::RegistryToken(token) => format!("registry {token}"),
+        }
+    }
+
+    async fn found(text: &str, registry: &str, repository: &str) -> String {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        let path = directory.path().join("config.json");
+        std::fs::write(&path, text).expect("writes");
+        let files = CredentialFiles::new(vec![directory.path().join("missing.json"), path.clone()]);
+        let Some(file) = read(&path).await else { return "unreadable".to_owned() };
+        let credential = files.find_in(&file, &path, registry, repository).await.unwrap_or_default();
+        shown(&credential)
+    }
+
+    #[tokio::test]
+    async fn registries_are_found_under_all_names_that_programs_store_them_by() {
+        // "u:p" in base64.
+        for key in ["a.example", "https://a.example", "https://a.example/v1/", "A.example:443"] {
+            let text = format!(r#"{{"auths":{{"{key}":{{"auth":"dTpw"}}}},"future":1}}"#);
+            assert_eq!(found(&text, "a.example", "b").await, "u:p", "{key}");
+            assert_eq!(found(&text, "b.example", "b").await, "nobody", "{key}");
+        }
+        let hub = r#"{"auths":{"https://index.docker.io/v1/":{"username":"u","password":"p"}}}"#;
+        assert_eq!(found(hub, "docker.io", "library/b").await, "u:p");
+    }
+
+    #[tokio::test]
+    async fn the_most_special_namespace_wins() {
+        let text = r#"{"auths":{
+            "a.example":{"auth":"dTpw"},
+            "a.example/team":{"identitytoken":"t"},
+            "a.example/team/app":{"registrytoken":"r"}}}"#;
+        assert_eq!(found(text, "a.example", "team/app").await, "registry r");
+        assert_eq!(found(text, "a.example", "team/other").await, "identity t");
+        assert_eq!(found(text, "a.example", "teams").await, "u:p");
+        assert_eq!(found(r#"{"auths":{"a.example/team":{"auth":"dTpw"}}}"#, "a.example", "b").await, "nobody");
+    }
+
+    #[tokio::test]
+    async fn malformed_files_and_entries_have_no_credentials() {
+        assert_eq!(found("{", "a.example", "b").await, "unreadable");
+        assert_eq!(found(r#"{"auths":{"a.example":{"auth":"?"}}}"#, "a.example", "b").await, "nobody");
+        assert_eq!(found(r#"{"credsStore":"../../bin/sh"}"#, "a.example", "b").await, "nobody");
+        assert_eq!(found(r#"{"credsStore":"not-installed-here"}"#, "a.example", "b").await, "nobody");
+    }
+
+    #[tokio::test]
+    async fn helpers_are_asked_by_their_protocol() {
+        let directory = tempfile::tempdir().expect("makes a directory");
+        for (script, expected) in [
+            (r#"[ "$1 $(cat)" = "get a.example" ] && echo '{"Username":"u","Secret":"p"}'"#, Some("u:p")),
+            (r#"echo '{"Username":"<token>","Secret":"t"}'"#, Some("identity t")),
+            ("echo 'credentials not found'; exit 1", None),
+            ("echo nonsense", None),
+            ("echo '{}'", None),
+        ] {
+            let program = directory.path().join("docker-credential-test");
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("writes");
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("is ours");
+            let credential = run_helper(&program, "a.example").await;
+            assert_eq!(credential.as_ref().map(shown).as_deref(), expected, "{script}");
+        }
+    }
 }

@@ -156,6 +156,3 @@ fn host_of(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     rest.split('/').next().unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests;

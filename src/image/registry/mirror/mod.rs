@@ -111,7 +111,7 @@ fn endpoint(
         base = with_tls(base);
     }
     let connect_timeout = host.dial_timeout.unwrap_or(connect_timeout);
-    let is_registry_itself = same_registry(authority(&base), domain);
+    let is_registry_itself = !named || same_registry(authority(&base), domain);
     Endpoint {
         capabilities: host
             .capabilities

@@ -50,13 +50,15 @@ fn descriptor(content: &[u8]) -> Descriptor {
 /// Content that is the same nowhere, so that a mixed-up range shows.
 fn content(length: usize) -> Bytes {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let byte = |_| {
+    let mut content = Vec::with_capacity(length + 8);
+    while content.len() < length {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state >> 24) as u8
-    };
-    (0..length).map(byte).collect()
+        content.extend(state.to_le_bytes());
+    }
+    content.truncate(length);
+    content.into()
 }
 
 async fn fetch(client: &Client, image: &Reference, blob: &Descriptor, auth: Option<&Auth>) -> Result<Vec<u8>, Error> {

@@ -1,7 +1,6 @@
 //! A registry that does what a test tells it, mostly wrong.
 
 use std::{
-    future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -170,17 +169,15 @@ impl Drop for Scripted {
     }
 }
 
-fn accept<S: Fn(&Seen) -> Reply + Send + Sync + 'static>(
+async fn accept<S: Fn(&Seen) -> Reply + Send + Sync + 'static>(
     listener: TcpListener,
     script: Arc<S>,
     seen: Arc<Mutex<Vec<Seen>>>,
-) -> impl Future<Output = ()> {
-    async move {
-        let mut connections = tokio::task::JoinSet::new();
-        for connection in 0.. {
-            let Ok((stream, _)) = listener.accept().await else { return };
-            connections.spawn(serve(stream, connection, script.clone(), seen.clone()));
-        }
+) {
+    let mut connections = tokio::task::JoinSet::new();
+    for connection in 0.. {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        connections.spawn(serve(stream, connection, script.clone(), seen.clone()));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::types::SelinuxOptions;
 use context::Context;
 
 /// `SELINUX_MAGIC`, the type of `selinuxfs`.
-const SELINUXFS: i64 = 0xf97c_ff8c;
+const SELINUXFS: rustix::fs::FsWord = 0xf97c_ff8c;
 /// Contexts of containers where the policy does not tell.
 const PROCESS: &str = "system_u:system_r:container_t:s0";
 const FILE: &str = "system_u:object_r:container_file_t:s0";
@@ -45,7 +45,7 @@ impl Labels {
 
 /// Whether the kernel has SELinux on.
 pub fn enabled() -> bool {
-    statfs("/sys/fs/selinux").is_ok_and(|file_system| i64::from(file_system.f_type) == SELINUXFS)
+    statfs("/sys/fs/selinux").is_ok_and(|file_system| file_system.f_type == SELINUXFS)
 }
 
 /// The labels for a container; `None` where SELinux is off or the container is privileged without options.
