@@ -5,6 +5,8 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod cri;
+pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod image;

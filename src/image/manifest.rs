@@ -112,6 +112,11 @@ impl Manifest {
     }
 }
 
+/// Whether an image of an index may run on this host: those without a platform may.
+pub(super) fn runs_here(choice: &Choice) -> bool {
+    choice.platform.as_ref().is_none_or(|platform| Host::current().runs(platform))
+}
+
 /// Picks the image of an index that runs on this host.
 pub(super) fn choose<'a>(image: &str, choices: &'a [Choice]) -> Result<&'a Choice, Error> {
     let host = Host::current();

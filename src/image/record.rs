@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageConfig, config::Configuration};
+use super::{ImageConfig, config::Configuration, images::Names};
 use crate::types::{Digest, Timestamp};
 
 /// An image in the store at one moment; later changes of its names make a new value.
@@ -63,13 +63,13 @@ impl Record {
         documents.chain(self.streams.iter().copied()).collect()
     }
 
-    /// Adds a name if it is new.
-    pub(super) fn add_names(&mut self, tag: Option<String>, digest: Option<String>) {
-        for (names, name) in [(&mut self.tags, tag), (&mut self.digests, digest)] {
-            if let Some(name) = name
-                && !names.contains(&name)
-            {
-                names.push(name);
+    /// Adds the names that are new.
+    pub(super) fn add_names(&mut self, added: Names) {
+        for (names, added) in [(&mut self.tags, added.tags), (&mut self.digests, added.digests)] {
+            for name in added {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
             }
         }
     }

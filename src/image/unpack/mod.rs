@@ -14,7 +14,7 @@ mod tree;
 
 pub(super) use apply::{Limits, Tally};
 pub(super) use compression::Compression;
-pub(super) use error::Error;
+pub use error::Error;
 pub(super) use layer::{Expected, Unpacked, unpack};
 
 #[cfg(test)]
