@@ -5,6 +5,8 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod cri;
+pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod image;
@@ -19,7 +21,13 @@ pub mod task;
 pub mod types;
 
 /// The CRI's messages, client and server, generated from `proto/cri.proto`.
-#[allow(missing_debug_implementations, clippy::all, clippy::pedantic, reason = "generated code")]
+#[allow(
+    missing_debug_implementations,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod wire {
     tonic::include_proto!("runtime.v1");
 
@@ -35,7 +43,13 @@ pub mod wire {
 }
 
 /// The engine's own messages, client and server, generated from `proto/berth.proto`.
-#[allow(missing_debug_implementations, clippy::all, clippy::pedantic, reason = "generated code")]
+#[allow(
+    missing_debug_implementations,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub mod berth_wire {
     tonic::include_proto!("berth.v1");
 

@@ -41,6 +41,8 @@ impl Engine {
                         self.record_exit(&container, status).await;
                     }
                 }
+                // With a pod that is being stopped this is as it should be.
+                Event::InitExited { .. } if !pod.is_ready() => {}
                 Event::InitExited { status } => {
                     tracing::error!(pod = %pod.id, code = status.code, "the init of the pod's PID namespace has ended");
                     let (engine, id) = (Arc::clone(self), pod.id.clone());

@@ -1,0 +1,186 @@
+//! What every RPC gets, whatever it does: a span, one line in the log and a place in the metrics.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use http::{Request, Response};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use super::metrics::Metrics;
+
+/// RPCs that change something and are worth a line each at `info`; the rest are asked for many times a minute.
+const CHANGES: &[&str] = &[
+    "RunPodSandbox",
+    "StopPodSandbox",
+    "RemovePodSandbox",
+    "CreateContainer",
+    "StartContainer",
+    "StopContainer",
+    "RemoveContainer",
+    "UpdateContainerResources",
+    "PullImage",
+    "RemoveImage",
+    "ImportImage",
+];
+
+/// Longer names of RPCs are none of ours.
+const LONGEST_NAME: usize = 64;
+
+/// Puts [`Observed`] around a service.
+#[derive(Debug, Clone)]
+pub struct Observe {
+    metrics: Arc<Metrics>,
+}
+
+impl Observe {
+    /// Counts into `metrics`.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+}
+
+impl<S> Layer<S> for Observe {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed { inner, metrics: Arc::clone(&self.metrics) }
+    }
+}
+
+/// A service whose RPCs are logged and counted.
+#[derive(Debug, Clone)]
+pub struct Observed<S> {
+    inner: S,
+    metrics: Arc<Metrics>,
+}
+
+impl<S, B, R> Service<Request<B>> for Observed<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let call = Call::begin(request.uri().path(), Arc::clone(&self.metrics));
+        let span = tracing::info_span!("rpc", name = call.rpc);
+        let answer = self.inner.call(request);
+        let observed = async move {
+            let answer = answer.await;
+            if let Ok(response) = &answer {
+                // A failure is in the headers already; a success is told in the trailers.
+                call.end(Status::from_header_map(response.headers()));
+            }
+            answer
+        };
+        Box::pin(observed.instrument(span))
+    }
+}
+
+/// An RPC that has begun. When it is dropped before its end, the client has gone away.
+struct Call {
+    rpc: String,
+    began: Instant,
+    metrics: Arc<Metrics>,
+    ended: bool,
+}
+
+impl Call {
+    fn begin(path: &str, metrics: Arc<Metrics>) -> Self {
+        let name = path.rsplit('/').next().filter(|name| name.len() <= LONGEST_NAME);
+        metrics.in_flight.inc();
+        Self { rpc: name.unwrap_or("unknown").to_owned(), began: Instant::now(), metrics, ended: false }
+    }
+
+    fn end(mut self, failure: Option<Status>) {
+        let failure = failure.filter(|status| status.code() != Code::Ok);
+        self.log(failure.as_ref());
+        self.count(failure.map_or(Code::Ok, |status| status.code()));
+    }
+
+    fn log(&self, failure: Option<&Status>) {
+        let milliseconds = self.began.elapsed().as_millis();
+        match failure {
+            Some(status) if is_our_fault(status.code()) => {
+                tracing::error!(code = ?status.code(), milliseconds, "failed: {}", status.message());
+            }
+            Some(status) => tracing::info!(code = ?status.code(), milliseconds, "refused: {}", status.message()),
+            None if CHANGES.contains(&self.rpc.as_str()) => tracing::info!(milliseconds, "done"),
+            None => tracing::debug!(milliseconds, "done"),
+        }
+    }
+
+    fn count(&mut self, code: Code) {
+        self.ended = true;
+        self.metrics.in_flight.dec();
+        self.metrics.observe(&self.rpc, code, self.began.elapsed());
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.ended {
+            tracing::info!(rpc = self.rpc, milliseconds = self.began.elapsed().as_millis(), "the client went away");
+            self.count(Code::Cancelled);
+        }
+    }
+}
+
+/// Whether somebody should look at the engine or the host, rather than at the request.
+fn is_our_fault(code: Code) -> bool {
+    matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::ResourceExhausted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends one request through the layer to a service that answers with `status`, or never.
+    async fn counted(path: &str, status: Option<Status>) -> String {
+        let metrics = Arc::new(Metrics::default());
+        let inner = tower::service_fn(move |_: Request<()>| {
+            let status = status.clone();
+            async move {
+                match status {
+                    Some(status) => Ok::<_, std::convert::Infallible>(status.into_http::<tonic::body::Body>()),
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        let mut service = Observe::new(Arc::clone(&metrics)).layer(inner);
+        let request = Request::builder().uri(path).body(()).expect("a request");
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(20), service.call(request)).await;
+        let mut registry = prometheus_client::registry::Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
+        text
+    }
+
+    #[tokio::test]
+    async fn rpcs_are_counted_by_name_and_code_also_when_the_client_leaves() {
+        let text = counted("/runtime.v1.RuntimeService/Version", Some(Status::ok(""))).await;
+        assert!(text.contains(r#"requests_total{rpc="Version",code="Ok"} 1"#), "{text}");
+        assert!(text.contains(r#"request_duration_seconds_count{rpc="Version"} 1"#), "{text}");
+        let text = counted("/runtime.v1.RuntimeService/StopContainer", Some(Status::not_found("x"))).await;
+        assert!(text.contains(r#"requests_total{rpc="StopContainer",code="NotFound"} 1"#), "{text}");
+        let text = counted("/runtime.v1.ImageService/PullImage", None).await;
+        assert!(text.contains(r#"requests_total{rpc="PullImage",code="Cancelled"} 1"#), "{text}");
+        assert!(text.contains("requests_in_flight 0"), "{text}");
+    }
+}

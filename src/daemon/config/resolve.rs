@@ -1,0 +1,79 @@
+//! From the settings to the configuration of each room.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::Settings;
+use crate::{cri, daemon::Error, engine, image, network};
+
+impl Settings {
+    /// Checks what can be checked without the host.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        for (key, path) in [("root", &self.root), ("state", &self.state), ("socket.path", &self.socket_path())] {
+            if !path.is_absolute() {
+                return Err(Error::Setting { key, problem: format!("must be an absolute path, not {path:?}") });
+            }
+        }
+        if self.runtime.handlers.iter().any(String::is_empty) {
+            let problem = "has an empty name; the empty handler is always there".to_owned();
+            return Err(Error::Setting { key: "runtime.handlers", problem });
+        }
+        Ok(())
+    }
+
+    /// Where callers come in.
+    pub(crate) fn socket_path(&self) -> PathBuf {
+        if self.socket.path.as_os_str().is_empty() { self.state.join("berth.sock") } else { self.socket.path.clone() }
+    }
+
+    /// How long RPCs under way may take to end.
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_secs(self.shutdown.grace)
+    }
+
+    /// What the network room needs to know.
+    pub(crate) fn network(&self) -> network::Config {
+        let network = &self.network;
+        network::Config {
+            run_dir: self.state.join("network"),
+            subnets: network.subnets.clone(),
+            driver: network.driver,
+            device: network.device.clone(),
+            mtu: Some(network.mtu).filter(|mtu| *mtu > 0),
+            table: network.table.clone(),
+            masquerade: network.masquerade,
+            unmasqueraded: network.unmasqueraded.clone(),
+        }
+    }
+
+    /// What the image store needs to know.
+    pub(crate) fn image(&self) -> image::Config {
+        let existing = self.image.certs_dirs.iter().find(|directory| directory.is_dir());
+        image::Config {
+            root: self.root.join("image"),
+            containers: self.root.join("containers"),
+            certs_dir: existing.or(self.image.certs_dirs.first()).cloned().unwrap_or_default(),
+            keep_blobs: self.image.keep_blobs,
+            pinned: self.image.pinned.clone(),
+        }
+    }
+
+    /// What the engine needs to know.
+    pub(crate) fn engine(&self) -> engine::Config {
+        engine::Config {
+            root: self.root.clone(),
+            run: self.state.clone(),
+            cgroup_root: self.cgroup.root.clone(),
+            handlers: self.runtime.handlers.clone(),
+        }
+    }
+
+    /// What the CRI door tells of the node.
+    pub(crate) fn cri(&self) -> cri::Config {
+        let mut settings = serde_json::to_value(self).unwrap_or_default();
+        settings["stateDir"] = Path::new(&self.state).to_string_lossy().into();
+        cri::Config { handlers: self.runtime.handlers.clone(), settings }
+    }
+}

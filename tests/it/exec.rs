@@ -1,0 +1,123 @@
+//! ExecSync.
+
+use std::time::{Duration, Instant};
+
+use tonic::Code;
+
+use crate::support::{Daemon, container, pod, refusal, security};
+
+/// A daemon with one running container.
+async fn with_container(daemon: &Daemon) -> String {
+    daemon.import_busybox().await;
+    let config = pod(daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await
+}
+
+#[tokio::test]
+async fn output_and_exit_code_come_back() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let id = with_container(&daemon).await;
+    let answer = daemon.try_exec(&id, &["sh", "-c", "echo out; echo err >&2; exit 3"], 0).await.expect("a response");
+    assert_eq!(answer.stdout, b"out\n");
+    assert_eq!(answer.stderr, b"err\n");
+    assert_eq!(answer.exit_code, 3);
+    let answer = daemon.try_exec(&id, &["sh", "-c", "kill -KILL $$"], 0).await.expect("a response");
+    assert_eq!(answer.exit_code, 137);
+}
+
+#[tokio::test]
+async fn a_timeout_kills_the_whole_tree() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let id = with_container(&daemon).await;
+    let command = ["sh", "-c", "sleep 4242 & (setsid sleep 4242) & sleep 4242"];
+    let (code, _) = refusal(daemon.try_exec(&id, &command, 1).await.map(tonic::Response::new));
+    assert_eq!(code, Code::DeadlineExceeded);
+    assert!(!daemon.exec(&id, &["ps", "-o", "args"]).await.contains("sleep 4242"));
+}
+
+#[tokio::test]
+async fn a_child_that_keeps_the_output_open_does_not_hold_the_answer() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let id = with_container(&daemon).await;
+    let started = Instant::now();
+    let answer = daemon.try_exec(&id, &["sh", "-c", "echo before; sleep 600 & exit 0"], 0).await.expect("a response");
+    assert!(started.elapsed() < Duration::from_secs(60));
+    assert_eq!((answer.stdout.as_slice(), answer.exit_code), (b"before\n".as_slice(), 0));
+}
+
+#[tokio::test]
+async fn a_command_has_the_containers_identity_environment_and_confinement() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let mut confined = container("c", &["sleep", "1000"]);
+    confined.working_dir = "/tmp".into();
+    confined.envs = vec![berth::wire::KeyValue { key: "COLOUR".into(), value: "red".into() }];
+    let context = security(&mut confined);
+    context.run_as_user = Some(berth::wire::Int64Value { value: 1000 });
+    context.no_new_privs = true;
+    let id = daemon.run(&pod, &confined, &config).await;
+    assert_eq!(daemon.exec(&id, &["sh", "-c", "echo $COLOUR $PWD $(id -u)"]).await, "red /tmp 1000");
+    let status = async |pid: &str| {
+        let status = daemon.exec(&id, &["cat", &format!("/proc/{pid}/status")]).await;
+        let wanted =
+            ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp:", "Uid", "Gid", "Groups"];
+        status
+            .lines()
+            .filter(|line| wanted.iter().any(|key| line.starts_with(key)))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(status("1").await, status("self").await);
+    let cgroup = async |pid: &str| daemon.exec(&id, &["cat", &format!("/proc/{pid}/cgroup")]).await;
+    assert!(!cgroup("self").await.is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_executed_is_refused() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let id = with_container(&daemon).await;
+    let exec =
+        async |id: &str, command: &[&str]| refusal(daemon.try_exec(id, command, 5).await.map(tonic::Response::new));
+    let (_, message) = exec(&id, &["/no/such/program"]).await;
+    assert!(message.contains("/no/such/program") && message.to_lowercase().contains("no such file"), "{message}");
+    assert_eq!(exec(&id, &[]).await.0, Code::InvalidArgument);
+    assert_eq!(exec(&"0".repeat(64), &["true"]).await.0, Code::NotFound);
+    daemon.stop(&id, 0).await;
+    assert_eq!(exec(&id, &["true"]).await.0, Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn more_output_than_fits_is_cut() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let id = with_container(&daemon).await;
+    let answer =
+        daemon.try_exec(&id, &["sh", "-c", "head -c 20000000 /dev/zero; exit 5"], 0).await.expect("a response");
+    assert_eq!(answer.stdout.len(), 16 << 20);
+    assert_eq!(answer.exit_code, 5);
+}
+
+#[tokio::test]
+async fn many_commands_run_at_once() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let id = with_container(&daemon).await;
+    let commands = (0..30).map(|number: u32| {
+        let (daemon, id) = (&daemon, &id);
+        async move {
+            let word = number.to_string();
+            assert_eq!(daemon.exec(id, &["echo", &word]).await, word);
+        }
+    });
+    futures_util::future::join_all(commands).await;
+    let zombies = daemon.exec(&id, &["ps", "-o", "stat"]).await;
+    assert!(!zombies.contains('Z'), "{zombies}");
+}

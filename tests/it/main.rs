@@ -1,0 +1,26 @@
+//! The engine as its clients see it: the real daemon, started as root, spoken to over its socket.
+//!
+//! One binary, a module a behaviour. Every test has a host of its own as far as the network goes (see
+//! [`support::Daemon`]), so tests run in parallel; a test that ends checks that its engine left nothing behind.
+//!
+//! A test that this machine cannot run says why through [`requires!`]; `BERTH_TEST_STRICT=1` makes that a failure.
+//! `BERTH_TEST_PATIENCE=N` makes all deadlines N times as long, for emulated machines.
+
+#[macro_use]
+mod support;
+
+mod bad_input;
+mod cli;
+mod confinement;
+mod containers;
+mod exec;
+mod images;
+mod leak;
+mod logs;
+mod mounts;
+mod network;
+mod node;
+mod pod_lifecycle;
+mod pull;
+mod resources;
+mod restart;

@@ -1,0 +1,166 @@
+//! What the engine says of itself, and how it is reached.
+
+use berth::wire::{
+    CgroupDriver, ImageFsInfoRequest, RuntimeConfigRequest, StatusRequest, UpdateRuntimeConfigRequest, VersionRequest,
+};
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use crate::support::{Daemon, refusal};
+
+#[tokio::test]
+async fn the_version_passes_kubelets_gate() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let version =
+        daemon.runtime().version(VersionRequest { version: "v1".into() }).await.expect("version").into_inner();
+    assert_eq!(version.version, "0.1.0");
+    assert_eq!(version.runtime_api_version, "v1");
+    assert_eq!(version.runtime_name, "berth");
+    assert_eq!(version.runtime_version.split('.').count(), 3, "{version:?}");
+}
+
+#[tokio::test]
+async fn the_engine_and_its_network_are_ready_and_the_default_handler_is_named() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let answer = daemon.runtime().status(StatusRequest { verbose: true }).await.expect("status").into_inner();
+    for wanted in ["RuntimeReady", "NetworkReady"] {
+        let status = answer.status.as_ref().expect("a status");
+        let condition = status.conditions.iter().find(|condition| condition.r#type == wanted).expect(wanted);
+        assert!(condition.status, "{condition:?}");
+    }
+    assert!(answer.runtime_handlers.iter().any(|handler| handler.name.is_empty()), "{:?}", answer.runtime_handlers);
+    for (key, text) in answer.info.iter().filter(|(_, text)| text.starts_with('{')) {
+        serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|error| panic!("info {key}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn the_cgroup_driver_is_told() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let answer = daemon.runtime().runtime_config(RuntimeConfigRequest {}).await.expect("config").into_inner();
+    assert_eq!(answer.linux.expect("linux").cgroup_driver(), CgroupDriver::Cgroupfs);
+    daemon.runtime().update_runtime_config(UpdateRuntimeConfigRequest::default()).await.expect("update");
+}
+
+#[tokio::test]
+async fn the_space_of_images_is_told_before_there_are_any() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let answer = daemon.image().image_fs_info(ImageFsInfoRequest {}).await.expect("info").into_inner();
+    let usage = answer.image_filesystems.first().expect("a file system");
+    assert!(usage.timestamp > 0 && usage.used_bytes.is_some() && usage.inodes_used.is_some(), "{usage:?}");
+    let mountpoint = &usage.fs_id.as_ref().expect("an id").mountpoint;
+    assert!(std::path::Path::new(mountpoint).is_dir(), "{mountpoint} is no directory");
+}
+
+#[tokio::test]
+async fn reflection_lists_all_services_and_health_is_good() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(daemon.channel());
+    let answers = client.server_reflection_info(tokio_stream::once(request)).await.expect("reflection");
+    let answer = answers.into_inner().message().await.expect("an answer").expect("an answer");
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("{answer:?}") };
+    for wanted in ["runtime.v1.RuntimeService", "runtime.v1.ImageService", "berth.v1.Engine"] {
+        assert!(list.service.iter().any(|service| service.name == wanted), "no {wanted} in {list:?}");
+    }
+    let health = HealthClient::new(daemon.channel()).check(HealthCheckRequest::default()).await.expect("health");
+    assert_eq!(health.into_inner().status(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn what_is_not_offered_is_refused_by_name() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let answer = daemon.runtime().checkpoint_container(berth::wire::CheckpointContainerRequest::default()).await;
+    let (code, message) = refusal(answer);
+    if code == Code::Unimplemented {
+        assert!(message.contains("CheckpointContainer"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn only_root_may_open_the_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let mode = std::fs::metadata(daemon.path("berth.sock")).expect("the socket").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "mode {mode:o}");
+}
+
+/// Some clients send the socket's path as `:authority`, which is none; no Rust client can, so this speaks in frames.
+#[tokio::test]
+async fn a_client_that_sends_the_socket_as_authority_is_served() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let socket = daemon.path("berth.sock");
+    let mut stream = tokio::net::UnixStream::connect(&socket).await.expect("connect");
+    let headers: Vec<u8> = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/runtime.v1.RuntimeService/Version"),
+        (":authority", &socket.display().to_string()),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ]
+    .iter()
+    .flat_map(|(name, value)| literal(name, value))
+    .collect();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    bytes.extend(frame(HEADERS, END_HEADERS, 1, &headers));
+    bytes.extend(frame(DATA, END_STREAM, 1, &[0, 0, 0, 0, 0]));
+    stream.write_all(&bytes).await.expect("send");
+
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.expect("the connection was closed");
+        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+        stream.read_exact(&mut payload).await.expect("a whole frame");
+        match head[3] {
+            // The static table's entry 8 is `:status: 200`.
+            HEADERS => return assert_eq!(payload[0], 0x88, "{payload:?}"),
+            RST_STREAM | GOAWAY => panic!("refused: {payload:?}"),
+            _ => {}
+        }
+    }
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A frame of HTTP/2, RFC 9113 §4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// A header field that is not indexed, RFC 7541 §6.2.2.
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).ok().filter(|&length| length < 127).expect("a short text");
+    let mut bytes = vec![0, length(name)];
+    bytes.extend(name.bytes());
+    bytes.push(length(value));
+    bytes.extend(value.bytes());
+    bytes
+}

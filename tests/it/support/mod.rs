@@ -1,0 +1,43 @@
+//! What the tests stand on: a daemon, a registry, images, and the check that nothing is left.
+
+#[macro_use]
+mod requirement;
+
+mod archive;
+mod daemon;
+mod faulty_registry;
+mod leftovers;
+mod registry;
+mod request;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use archive::{Archive, Compression, Layer, digest};
+pub(crate) use daemon::{Daemon, log_text};
+pub(crate) use faulty_registry::{Fault, FaultyRegistry};
+pub(crate) use registry::Registry;
+pub(crate) use request::{BUSYBOX, container, pod, security, shell};
+pub(crate) use requirement::{Requirement, check};
+
+/// A deadline, made longer on slow machines.
+pub(crate) fn patience(seconds: u64) -> Duration {
+    let factor = std::env::var("BERTH_TEST_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds * factor)
+}
+
+/// Waits until something is so, or panics with `what` after a while.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < patience(10), "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The refusal's code and sentence, which must be there.
+#[track_caller]
+pub(crate) fn refusal<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, tonic::Status>) -> (tonic::Code, String) {
+    let status = answer.expect_err("the engine took it");
+    assert!(!status.message().is_empty(), "a refusal without a sentence: {status:?}");
+    (status.code(), status.message().to_owned())
+}

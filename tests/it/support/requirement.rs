@@ -1,0 +1,66 @@
+//! What a test needs of the machine, and the record of tests that did not run for want of it.
+
+use std::{io::Write as _, path::Path, process::Command};
+
+/// Something that a machine may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Requirement {
+    /// Being root.
+    Root,
+    /// cgroup v2 with its controllers.
+    CgroupV2,
+    /// cgroup v1 with its controllers.
+    CgroupV1,
+    /// Debian's `docker-registry`.
+    DockerRegistry,
+    /// The kernel's AppArmor.
+    AppArmor,
+    /// The kernel's SCTP.
+    Sctp,
+}
+
+impl Requirement {
+    fn is_met(self) -> bool {
+        let file = |path: &str| Path::new(path).exists();
+        match self {
+            Self::Root => nix::unistd::geteuid().is_root(),
+            Self::CgroupV2 => file("/sys/fs/cgroup/cgroup.controllers"),
+            Self::CgroupV1 => {
+                file("/sys/fs/cgroup/memory/memory.limit_in_bytes") || file("/sys/fs/cgroup/memory/cgroup.procs")
+            }
+            Self::DockerRegistry => runs("docker-registry", "--version"),
+            Self::AppArmor => std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+                .is_ok_and(|text| text.starts_with('Y')),
+            Self::Sctp => nix::sys::socket::socket(
+                nix::sys::socket::AddressFamily::Inet,
+                nix::sys::socket::SockType::Stream,
+                nix::sys::socket::SockFlag::empty(),
+                nix::sys::socket::SockProtocol::Sctp,
+            )
+            .is_ok(),
+        }
+    }
+}
+
+fn runs(program: &str, argument: &str) -> bool {
+    Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success())
+}
+
+/// Whether the machine has all of that. If it has not, the test is recorded as skipped.
+pub(crate) fn check(test: &str, requirements: &[Requirement]) -> bool {
+    let Some(missing) = requirements.iter().find(|requirement| !requirement.is_met()) else { return true };
+    assert!(std::env::var_os("BERTH_TEST_STRICT").is_none(), "{test} needs {missing:?}, and skipping is forbidden");
+    // Not `eprint`, which the test harness swallows for tests that pass. hack/test collects these lines.
+    let _ = std::io::stderr().write_all(format!("skipped {test}: needs {missing:?}\n").as_bytes());
+    false
+}
+
+/// Ends the test, recorded as skipped, unless the machine has all that is named: `requires!(Root, CgroupV2)`.
+macro_rules! requires {
+    ($($requirement:ident),+) => {
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        if !$crate::support::check(&name, &[$($crate::support::Requirement::$requirement),+]) {
+            return;
+        }
+    };
+}
