@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -89,13 +89,14 @@ impl FileSystemSync {
         let number = *self.begun.borrow() + 1;
         self.begun.send_replace(number);
         let this = Arc::clone(self);
-        let synced = task::blocking(move || this.sync_now()).await;
-        synced.map_err(|source| Error::file("sync the file system of", &self.path, source))?;
+        task::blocking(move || this.sync_now()).await?;
         self.done.send_replace(number);
         Ok(())
     }
 
-    fn sync_now(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(File::open(&self.path)?)?)
+    /// The same, by a call of its own. Blocking.
+    pub(super) fn sync_now(&self) -> Result<(), Error> {
+        let synced = File::open(&self.path).and_then(|directory| Ok(rustix::fs::syncfs(directory)?));
+        synced.map_err(|source| Error::file("sync the file system of", &self.path, source))
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Error, Image,
     config::Configuration,
-    content::{Blobs, Lease},
+    content::{Blobs, Claim, Lease},
     durable::{make_directory, sync_directory, write_file},
     layers::{Layer, Layers},
     record::Record,
@@ -45,8 +45,16 @@ struct Entry {
     record: Record,
     configuration: Configuration,
     image: Arc<Image>,
-    _layers: Lease<Layer>,
-    _blobs: Lease<u64>,
+    layers: Claim<Layer>,
+    blobs: Claim<u64>,
+}
+
+impl Entry {
+    /// Lets go of what the image keeps on disk.
+    fn release(self) {
+        self.layers.release();
+        self.blobs.release();
+    }
 }
 
 /// An image that is complete on disk, to be added with its names.
@@ -60,10 +68,17 @@ pub(super) struct Addition {
     pub(super) layers: Lease<Layer>,
     /// Its blobs.
     pub(super) blobs: Lease<u64>,
-    /// A name with a tag.
-    pub(super) tag: Option<String>,
-    /// A name with a digest.
-    pub(super) digest: Option<String>,
+    /// Names that it gets.
+    pub(super) names: Names,
+}
+
+/// Names of an image, normalised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    /// With tags.
+    pub(super) tags: Vec<String>,
+    /// With digests.
+    pub(super) digests: Vec<String>,
 }
 
 impl Images {
@@ -108,7 +123,7 @@ impl Images {
         if let Some(entry) = self.read().entries.get(&record.id) {
             (record.tags, record.digests) = (entry.record.tags.clone(), entry.record.digests.clone());
         }
-        record.add_names(addition.tag.take(), addition.digest.take());
+        record.add_names(std::mem::take(&mut addition.names));
         record.updated = Timestamp::now();
         self.write(record)?;
         self.settle_names(record)?;
@@ -130,8 +145,8 @@ impl Images {
             index.names.retain(|_, named| *named != id);
             index.entries.remove(&id)
         };
-        // The leases go when nobody can find the image any more, and without the lock.
-        drop(removed);
+        // When nobody can find the image any more, and without the lock.
+        removed.into_iter().for_each(Entry::release);
         Ok(())
     }
 
@@ -190,10 +205,11 @@ impl Images {
                 index.names.insert(name.clone(), id);
             }
             let image = Arc::clone(&image);
-            index.entries.insert(id, Entry { record, configuration, image, _layers: layers, _blobs: blobs })
+            let entry = Entry { record, configuration, image, layers: layers.into(), blobs: blobs.into() };
+            index.entries.insert(id, entry)
         };
-        // The leases of an image that was there before go without the lock.
-        drop(replaced);
+        // What the image kept before goes without the lock; what it still needs is claimed again already.
+        replaced.into_iter().for_each(Entry::release);
         image
     }
 
@@ -254,12 +270,11 @@ fn load(path: &Path, layers: &Layers, blobs: &Blobs) -> Result<Addition, Error> 
     }
     let configuration = Configuration::parse(record.id, &blobs.read(record.id)?)?;
     Ok(Addition {
-        layers: layers.shelf().lease(&record.layers)?,
+        layers: layers.shelf().lease(&record.all_layers())?,
         blobs: blobs.shelf().lease(&record.blobs())?,
         record,
         configuration,
-        tag: None,
-        digest: None,
+        names: Names::default(),
     })
 }
 

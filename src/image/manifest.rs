@@ -112,6 +112,11 @@ impl Manifest {
     }
 }
 
+/// Whether an image of an index may run on this host: those without a platform may.
+pub(super) fn runs_here(choice: &Choice) -> bool {
+    choice.platform.as_ref().is_none_or(|platform| Host::current().runs(platform))
+}
+
 /// Picks the image of an index that runs on this host.
 pub(super) fn choose<'a>(image: &str, choices: &'a [Choice]) -> Result<&'a Choice, Error> {
     let host = Host::current();
@@ -220,7 +225,7 @@ mod tests {
         let others =
             [choice("linux", "riscv64", ""), choice("windows", arch, ""), choice("linux", arch, "v99"), attestation];
         let digest = |choice: &serde_json::Value| choice["digest"].as_str().expect("a digest").parse().expect("parses");
-        assert_eq!(chosen(&[&others[..], &[good.clone()]].concat()), Ok(digest(&good)));
+        assert_eq!(chosen(&[&others[..], std::slice::from_ref(&good)].concat()), Ok(digest(&good)));
         let better = choice("linux", arch, best);
         assert_eq!(chosen(&[better.clone(), good.clone()]), Ok(digest(&better)));
         assert!(chosen(&others).is_err_and(|error| error.contains(&format!("linux/{arch}"))));

@@ -16,13 +16,22 @@
 //!
 //! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.
 
+mod assemble;
+mod chunks;
 mod config;
 mod content;
+mod cover;
 mod durable;
 mod error;
+#[cfg(test)]
+mod fixture;
+mod flight;
 mod images;
+mod import;
 mod layers;
 mod manifest;
+mod pull;
+mod receive;
 mod record;
 pub mod registry;
 mod snapshot;
@@ -38,4 +47,6 @@ pub use record::Image;
 pub use registry::Auth;
 pub use snapshot::Snapshot;
 pub use store::{Config, Store};
+pub use tar::Error as ArchiveError;
+pub use unpack::Error as LayerError;
 pub use usage::ImageUsage;

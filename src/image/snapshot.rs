@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Image,
-    content::Lease,
+    content::{Claim, Lease},
     durable::{make_directory, unfinished_name},
     layers::{Layer, Layers},
     trash::Trash,
@@ -51,10 +51,10 @@ pub(super) struct Snapshots {
     entries: Mutex<HashMap<Id, Entry>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
     record: Record,
-    leases: Vec<Lease<Layer>>,
+    claims: Vec<Claim<Layer>>,
 }
 
 const RECORD: &str = "snapshot.json";
@@ -84,48 +84,47 @@ impl Snapshots {
     }
 
     fn restore(&self, id: Id, record: Record, layers: &Layers) {
-        let leases = record.layers.iter().filter_map(|layer| match layers.shelf().lease(&[*layer]) {
-            Ok(lease) => Some(lease),
+        let claims = record.layers.iter().filter_map(|layer| match layers.shelf().lease(&[*layer]) {
+            Ok(lease) => Some(lease.into()),
             Err(error) => {
                 tracing::warn!(container = %id, %error, "a snapshot has lost a layer");
                 None
             }
         });
-        let leases = leases.collect();
-        self.lock().insert(id, Entry { record, leases });
+        let claims = claims.collect();
+        self.lock().insert(id, Entry { record, claims });
     }
 
     /// Makes the writable part of a container. `root` is the directory whose attributes the container's root gets.
-    /// Blocking.
+    /// The caller sees to it that nobody else changes the same snapshot meanwhile. Blocking.
     pub(super) fn create(&self, id: &Id, image: &Image, lease: Lease<Layer>, root: &Path) -> Result<(), Error> {
-        let mut entries = self.lock();
-        let there = entries.get(id);
-        if there.is_some_and(|entry| entry.record.image.is_some()) {
+        let mut record = self.record(id);
+        if record.image.is_some() {
             return Err(Error::SnapshotExists(id.clone()));
         }
-        let mut record = there.map(|entry| entry.record.clone()).unwrap_or_default();
         record.image = Some(image.id);
-        record.layers.extend_from_slice(&image.layers);
         self.make_directories(id, root)?;
-        self.write(id, &record)?;
-        let entry =
-            entries.entry(id.clone()).or_insert_with(|| Entry { record: Record::default(), leases: Vec::new() });
-        entry.record = record;
-        entry.leases.push(lease);
-        Ok(())
+        self.extend(id, record, image, lease)
     }
 
-    /// Keeps an image's layers for a container that has a snapshot or will have one. Blocking.
+    /// Keeps an image's layers for a container that has a snapshot or will have one; otherwise as [`Self::create`].
     pub(super) fn hold(&self, id: &Id, image: &Image, lease: Lease<Layer>) -> Result<(), Error> {
-        let mut entries = self.lock();
-        let mut record = entries.get(id).map(|entry| entry.record.clone()).unwrap_or_default();
-        record.layers.extend_from_slice(&image.layers);
         make_directory(&self.directory.join(id.as_str()))?;
+        self.extend(id, self.record(id), image, lease)
+    }
+
+    fn record(&self, id: &Id) -> Record {
+        self.lock().get(id).map(|entry| entry.record.clone()).unwrap_or_default()
+    }
+
+    /// Adds an image's layers to those that a container needs, on disk first.
+    fn extend(&self, id: &Id, mut record: Record, image: &Image, lease: Lease<Layer>) -> Result<(), Error> {
+        record.layers.extend_from_slice(&image.layers);
         self.write(id, &record)?;
-        let entry =
-            entries.entry(id.clone()).or_insert_with(|| Entry { record: Record::default(), leases: Vec::new() });
+        let mut entries = self.lock();
+        let entry = entries.entry(id.clone()).or_default();
         entry.record = record;
-        entry.leases.push(lease);
+        entry.claims.push(lease.into());
         Ok(())
     }
 
@@ -133,8 +132,8 @@ impl Snapshots {
     pub(super) fn remove(&self, id: &Id) -> Result<(), Error> {
         self.trash.discard(&self.directory.join(id.as_str()))?;
         let removed = self.lock().remove(id);
-        // The leases go without the lock.
-        drop(removed);
+        // Without the lock.
+        removed.into_iter().flat_map(|entry| entry.claims).for_each(Claim::release);
         Ok(())
     }
 

@@ -2,13 +2,32 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use tokio::io::AsyncRead;
+use tokio::{io::AsyncRead, sync::Semaphore, time::Instant};
 
-use super::{Auth, Error, Image, ImageUsage, Snapshot};
-use crate::types::{FilesystemUsage, Id};
+use super::{
+    Auth, Error, Image, ImageUsage, Snapshot,
+    chunks::chunks,
+    content::Blobs,
+    durable::{FileSystemSync, make_directory},
+    flight::Flights,
+    images::Images,
+    import,
+    layers::Layers,
+    pull::{self, Pulled},
+    registry,
+    snapshot::Snapshots,
+    trash::Trash,
+    unpack::Limits,
+    usage::Space,
+};
+use crate::{
+    task::{self, KeyLock},
+    types::{Digest, FilesystemUsage, Id, Reference},
+};
 
 /// How a store is set up.
 #[derive(Debug, Clone, Default)]
@@ -19,93 +38,296 @@ pub struct Config {
     pub containers: PathBuf,
     /// Registry host configuration in the `<host>/hosts.toml` form.
     pub certs_dir: PathBuf,
+    /// Files in the form of docker's `config.json` with credentials for pulls that bring none.
+    pub credentials: Vec<PathBuf>,
     /// Keep compressed layers after they have been unpacked.
     pub keep_blobs: bool,
     /// Names of images that are shown as pinned; `*` at the end matches any rest.
     pub pinned: Vec<String>,
 }
 
+/// Layers that are unpacked at once, by all pulls together; each takes about 1 MiB of memory.
+const PIPELINES: usize = 24;
+/// How long a measurement of containers' space is good for.
+const USAGE_AGE: Duration = Duration::from_secs(10);
+
 /// All images of the host.
 #[derive(Debug)]
 pub struct Store {
-    config: Config,
+    pub(super) config: Config,
+    pub(super) client: registry::Client,
+    pub(super) blobs: Blobs,
+    pub(super) layers: Layers,
+    pub(super) images: Images,
+    pub(super) sync: Arc<FileSystemSync>,
+    pub(super) pipelines: Semaphore,
+    /// Held for a layer's stream while it is fetched.
+    pub(super) layer_turns: KeyLock<Digest>,
+    pulls: Flights<(Reference, Option<Auth>), Pulled>,
+    snapshots: Snapshots,
+    /// Held for a container while its snapshot is changed.
+    snapshot_turns: KeyLock<Id>,
+    containers_usage: Mutex<Option<(Instant, FilesystemUsage)>>,
+    /// What stands in for layers where an image has fewer than overlayfs needs.
+    empty: [PathBuf; 2],
 }
 
 impl Store {
     /// Opens the store, cleaning up what an earlier process left half done. Blocking.
+    ///
+    /// # Errors
+    /// When its directories cannot be made or read. Images whose content is gone are no error: they are dropped.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
-        Ok(Arc::new(Self { config }))
+        let root = config.root.as_path();
+        make_directory(root)?;
+        let trash = Arc::new(Trash::open(root.join("trash"))?);
+        let empty = [root.join("empty/0"), root.join("empty/1")];
+        empty.iter().try_for_each(|path| make_empty(path))?;
+        let blobs = Blobs::open(root, Arc::clone(&trash))?;
+        let layers = Layers::open(root, Arc::clone(&trash), Limits::default())?;
+        let images = Images::open(root, config.pinned.clone(), &layers, &blobs, &trash)?;
+        let snapshots = Snapshots::open(config.containers.clone(), &layers)?;
+        blobs.shelf().sweep();
+        layers.shelf().sweep();
+        let client = registry::Client::new(registry::Config {
+            certs_dir: config.certs_dir.clone(),
+            credentials: config.credentials.clone(),
+            ..registry::Config::default()
+        });
+        let sync = Arc::new(FileSystemSync::new(root.to_owned()));
+        Ok(Arc::new(Self {
+            config,
+            client,
+            blobs,
+            layers,
+            images,
+            sync,
+            pipelines: Semaphore::new(PIPELINES),
+            layer_turns: KeyLock::default(),
+            pulls: Flights::default(),
+            snapshots,
+            snapshot_turns: KeyLock::default(),
+            containers_usage: Mutex::default(),
+            empty,
+        }))
     }
 
     /// Finds an image by tag, digest, id (with or without `sha256:`) or the beginning of an id.
-    pub fn resolve(&self, _name: &str) -> Option<Arc<Image>> {
-        None
+    pub fn resolve(&self, name: &str) -> Option<Arc<Image>> {
+        self.images.resolve(name)
     }
 
     /// All images.
     pub fn list(&self) -> Vec<Arc<Image>> {
-        Vec::new()
+        self.images.list()
     }
 
     /// Brings an image in from its registry, or does nothing if it is there already and up to date. Equal pulls join;
     /// when the last of their futures is dropped, the work stops and nothing of it can be seen.
-    pub async fn pull(self: &Arc<Self>, name: &str, _auth: Option<Auth>) -> Result<Arc<Image>, Error> {
-        Err(Error::NotFound(name.to_owned()))
+    ///
+    /// # Errors
+    /// When the name is malformed, the registry does not give the image, or the image is not usable.
+    pub async fn pull(self: &Arc<Self>, name: &str, auth: Option<Auth>) -> Result<Arc<Image>, Error> {
+        let reference: Reference = name.parse()?;
+        let key = (reference.clone(), auth.clone());
+        let store = Arc::clone(self);
+        self.pulls.join(key, move || pull::pull(store, reference, auth)).await.map_err(Error::Joined)
     }
 
-    /// Removes an image with all its names, whichever of them is given; an unknown name is no error.
-    pub async fn remove(self: &Arc<Self>, _name: &str) -> Result<(), Error> {
-        Ok(())
+    /// Removes an image with all its names, whichever of them is given; an unknown name is no error. Layers that a
+    /// container uses stay until it is removed.
+    ///
+    /// # Errors
+    /// When its record cannot be removed.
+    pub async fn remove(self: &Arc<Self>, name: &str) -> Result<(), Error> {
+        let Some(image) = self.resolve(name) else { return Ok(()) };
+        let store = Arc::clone(self);
+        task::blocking(move || store.images.remove(image.id)).await
     }
 
     /// Takes images out of an archive stream: an OCI layout or a docker archive, as a tar, also compressed. `name`
     /// replaces the names in the archive, which must then hold one image.
+    ///
+    /// # Errors
+    /// When the archive cannot be read or is no image archive, or an image in it is not usable.
     pub async fn import(
         self: &Arc<Self>,
-        _archive: impl AsyncRead + Send + Unpin + 'static,
+        archive: impl AsyncRead + Send + Unpin + 'static,
         name: Option<&str>,
     ) -> Result<Vec<Arc<Image>>, Error> {
-        Err(Error::NotFound(name.unwrap_or_default().to_owned()))
+        let name = name.map(str::parse::<Reference>).transpose()?;
+        let (sender, chunks) = chunks();
+        let store = Arc::clone(self);
+        let import = task::blocking(move || import::import(&store, chunks, name.as_ref()));
+        let (imported, fed) = tokio::join!(import, sender.feed(archive));
+        // A stream that broke is the reason why the archive was cut off.
+        fed.map_err(|source| Error::file("read", Path::new("the archive"), source)).and(imported)
     }
 
     /// Like [`Self::import`], from a file.
-    pub async fn import_file(self: &Arc<Self>, path: &Path, _name: Option<&str>) -> Result<Vec<Arc<Image>>, Error> {
-        Err(Error::NotFound(path.display().to_string()))
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub async fn import_file(self: &Arc<Self>, path: &Path, name: Option<&str>) -> Result<Vec<Arc<Image>>, Error> {
+        let name = name.map(str::parse::<Reference>).transpose()?;
+        let (store, path) = (Arc::clone(self), path.to_owned());
+        task::blocking(move || {
+            let archive = std::fs::File::open(&path).map_err(|source| Error::file("open", &path, source))?;
+            import::import(&store, archive, name.as_ref())
+        })
+        .await
     }
 
     /// Makes the writable part of a container on top of an image, whose layers stay until it is removed again.
-    pub async fn snapshot(self: &Arc<Self>, _container: &Id, image: &Image) -> Result<Snapshot, Error> {
-        Err(Error::NotFound(image.id.to_string()))
+    ///
+    /// # Errors
+    /// When the container has one already, or the image has been removed meanwhile.
+    pub async fn snapshot(self: &Arc<Self>, container: &Id, image: &Image) -> Result<Snapshot, Error> {
+        let lease = self.layers.shelf().lease(&image.layers)?;
+        let mut lower = self.layers_with_content(image);
+        if lower.is_empty() {
+            lower.push(self.empty[0].clone());
+        }
+        let snapshot = Snapshot { upper: self.snapshots.upper(container), work: self.snapshots.work(container), lower };
+        let (image, root) = (image.clone(), self.layer_with_root(image));
+        self.change_snapshot(container, move |snapshots, id| snapshots.create(id, &image, lease, &root)).await?;
+        Ok(snapshot)
     }
 
     /// Keeps an image's layers for a container that mounts it as a volume, until its snapshot is removed.
-    /// Returns the layers, top first.
-    pub async fn hold(self: &Arc<Self>, _container: &Id, image: &Image) -> Result<Vec<PathBuf>, Error> {
-        Err(Error::NotFound(image.id.to_string()))
+    /// Returns the layers, top first; at least two directories, as overlayfs needs for a mount without upper.
+    ///
+    /// # Errors
+    /// When the image has been removed meanwhile.
+    pub async fn hold(self: &Arc<Self>, container: &Id, image: &Image) -> Result<Vec<PathBuf>, Error> {
+        let lease = self.layers.shelf().lease(&image.layers)?;
+        let held = image.clone();
+        self.change_snapshot(container, move |snapshots, id| snapshots.hold(id, &held, lease)).await?;
+        Ok(self.layers(image))
     }
 
-    /// Removes a container's writable part and lets go of the layers it held; an unknown container is no error.
-    pub async fn remove_snapshot(self: &Arc<Self>, _container: &Id) -> Result<(), Error> {
-        Ok(())
+    /// Removes a container's writable part and lets go of the layers it held; an unknown container is no error. The
+    /// space is given back in the background.
+    ///
+    /// # Errors
+    /// When it cannot be renamed away.
+    pub async fn remove_snapshot(self: &Arc<Self>, container: &Id) -> Result<(), Error> {
+        self.change_snapshot(container, Snapshots::remove).await
     }
 
     /// Containers that have a snapshot.
     pub fn snapshots(&self) -> Vec<Id> {
-        Vec::new()
+        self.snapshots.list()
     }
 
     /// Space that a container's writable part takes.
+    ///
+    /// # Errors
+    /// When there is none or it cannot be read.
     pub async fn snapshot_usage(self: &Arc<Self>, container: &Id) -> Result<FilesystemUsage, Error> {
-        Err(Error::NotFound(container.to_string()))
+        let (upper, container) = (self.snapshots.upper(container), container.clone());
+        task::blocking(move || match Space::of(&upper) {
+            Ok(space) => Ok(space.on(upper)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSnapshot(container)),
+            Err(source) => Err(Error::file("measure", &upper, source)),
+        })
+        .await
     }
 
-    /// Directories of an image's layers, top first.
+    /// Directories of an image's layers, top first; at least two, of which the lowest are empty if need be.
     pub fn layers(&self, image: &Image) -> Vec<PathBuf> {
-        image.layers.iter().rev().map(|layer| self.config.root.join("layers").join(layer.hex()).join("fs")).collect()
+        let mut directories = self.layers_with_content(image);
+        let missing = self.empty.len().saturating_sub(directories.len());
+        directories.extend_from_slice(&self.empty[..missing]);
+        directories
     }
 
-    /// Space that images and containers take.
+    fn layers_with_content(&self, image: &Image) -> Vec<PathBuf> {
+        let mut directories = Vec::new();
+        for layer in image.layers.iter().rev() {
+            directories.push(self.layers.files(*layer));
+            // Overlayfs does not look for the mark of an opaque directory on a layer's root.
+            if self.layers.shelf().meta(*layer).is_some_and(|layer| layer.tally.opaque) {
+                break;
+            }
+        }
+        directories
+    }
+
+    /// Space that images and containers take; the latter as it was up to ten seconds ago.
+    ///
+    /// # Errors
+    /// When the directory of containers cannot be read.
     pub async fn usage(self: &Arc<Self>) -> Result<ImageUsage, Error> {
-        Err(Error::NotFound(String::new()))
+        Ok(ImageUsage { images: self.images_usage(), containers: self.containers_usage().await? })
+    }
+
+    fn images_usage(&self) -> FilesystemUsage {
+        // Blobs and records are rounded up to the block size of the usual file systems, as layers are.
+        const BLOCK: u64 = 4096;
+        let mut space = self.layers.shelf().fold(Space::default(), |mut space, layer| {
+            space.add(Space { bytes: layer.tally.bytes + 2 * BLOCK, inodes: layer.tally.inodes + 2 });
+            space
+        });
+        space.add(self.blobs.shelf().fold(Space::default(), |mut space, size| {
+            space.add(Space { bytes: size.next_multiple_of(BLOCK), inodes: 1 });
+            space
+        }));
+        let records = self.images.count() as u64;
+        space.add(Space { bytes: records * BLOCK, inodes: records });
+        space.on(self.config.root.clone())
+    }
+
+    async fn containers_usage(self: &Arc<Self>) -> Result<FilesystemUsage, Error> {
+        let fresh = |usage: &(Instant, FilesystemUsage)| usage.0.elapsed() < USAGE_AGE;
+        let known = self.containers_usage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, usage)) = known.filter(fresh) {
+            return Ok(usage);
+        }
+        let directory = self.snapshots.directory().to_owned();
+        let measured = task::blocking(move || match Space::of(&directory) {
+            Ok(space) => Ok(space.on(directory)),
+            Err(source) => Err(Error::file("measure", &directory, source)),
+        })
+        .await?;
+        let mut known = self.containers_usage.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((Instant::now(), measured.clone()));
+        Ok(measured)
+    }
+
+    /// Changes a container's snapshot while nobody else does. The change is made to its end even if the caller leaves.
+    async fn change_snapshot(
+        self: &Arc<Self>,
+        container: &Id,
+        change: impl FnOnce(&Snapshots, &Id) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let turn = self.snapshot_turns.lock(container).await;
+        let (store, container) = (Arc::clone(self), container.clone());
+        task::blocking(move || {
+            let _turn = turn;
+            change(&store.snapshots, &container)
+        })
+        .await
+    }
+
+    /// The directory that has the attributes of the image's root: that of the topmost layer which gives them.
+    fn layer_with_root(&self, image: &Image) -> PathBuf {
+        let gives_root = |layer: &&Digest| {
+            let known = self.layers.shelf().meta(**layer);
+            known.is_some_and(|layer| !layer.tally.implicit.iter().any(Vec::is_empty))
+        };
+        let layer = image.layers.iter().rev().find(gives_root);
+        layer.map_or_else(|| self.empty[0].clone(), |layer| self.layers.files(*layer))
     }
 }
+
+/// Makes the empty directory with the usual attributes of a root directory.
+fn make_empty(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
+    make_directory(path)?;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(path, mode).map_err(|source| Error::file("set attributes of", path, source))
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -70,6 +70,30 @@ impl Received {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.ingest.path
+    }
+}
+
+/// Copies what is read from a source to a blob.
+#[derive(Debug)]
+pub(in crate::image) struct Copied<'a, R> {
+    source: R,
+    copy: Option<&'a mut Ingest>,
+}
+
+impl<'a, R: Read> Copied<'a, R> {
+    /// Reads `source`, and copies it if there is a blob to copy it to.
+    pub(in crate::image) fn new(source: R, copy: Option<&'a mut Ingest>) -> Self {
+        Self { source, copy }
+    }
+}
+
+impl<R: Read> Read for Copied<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(buffer)?;
+        if let Some(copy) = &mut self.copy {
+            copy.write(&buffer[..length]).map_err(io::Error::other)?;
+        }
+        Ok(length)
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
     sync::Arc,
 };
 
-pub(super) use ingest::Ingest;
-pub(super) use shelf::{Lease, Shelf};
+pub(super) use ingest::{Copied, Ingest};
+pub(super) use shelf::{Claim, Lease, Shelf};
 
 use super::{
     Error,

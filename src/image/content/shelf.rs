@@ -1,8 +1,9 @@
 //! Things on disk that are named by a digest and counted by their users.
 //!
-//! Blobs and layers are shared by images, containers and running pulls. Each of these holds a [`Lease`] on what it
-//! needs; when the last lease on a thing goes, the thing goes to the trash in the same critical section, so nothing
-//! that is in use is ever removed and nothing that is not stays.
+//! Blobs and layers are shared by images, containers and running pulls. A pull holds a [`Lease`] on what it needs, which
+//! ends with it; an image or a container, whose record on disk outlives the process, holds a [`Claim`]. When the last
+//! of them on a thing ends, the thing goes to the trash in the same critical section, so nothing that is in use is ever
+//! removed and nothing that is not stays.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -34,6 +35,13 @@ struct Item<M> {
 /// Keeps things on a shelf until it is dropped.
 #[derive(Debug)]
 pub(in crate::image) struct Lease<M: Clone> {
+    shelf: Arc<Shelf<M>>,
+    digests: Vec<Digest>,
+}
+
+/// Keeps things on a shelf until it is released; that the process ends does not matter.
+#[derive(Debug)]
+pub(in crate::image) struct Claim<M: Clone> {
     shelf: Arc<Shelf<M>>,
     digests: Vec<Digest>,
 }
@@ -122,6 +130,17 @@ impl<M: Clone> Shelf<M> {
         self.lock().values().fold(start, |sum, item| combine(sum, &item.meta))
     }
 
+    fn release(&self, digests: &[Digest]) {
+        let mut items = self.lock();
+        for digest in digests {
+            let Some(item) = items.get_mut(digest) else { continue };
+            item.users -= 1;
+            if item.users == 0 {
+                self.remove(&mut items, *digest);
+            }
+        }
+    }
+
     fn remove(&self, items: &mut HashMap<Digest, Item<M>>, digest: Digest) {
         match self.trash.discard(&self.path(digest)) {
             Ok(()) => {
@@ -156,13 +175,19 @@ impl<M: Clone> Lease<M> {
 
 impl<M: Clone> Drop for Lease<M> {
     fn drop(&mut self) {
-        let mut items = self.shelf.lock();
-        for digest in &self.digests {
-            let Some(item) = items.get_mut(digest) else { continue };
-            item.users -= 1;
-            if item.users == 0 {
-                self.shelf.remove(&mut items, *digest);
-            }
-        }
+        self.shelf.release(&self.digests);
+    }
+}
+
+impl<M: Clone> From<Lease<M>> for Claim<M> {
+    fn from(mut lease: Lease<M>) -> Self {
+        Self { shelf: Arc::clone(&lease.shelf), digests: std::mem::take(&mut lease.digests) }
+    }
+}
+
+impl<M: Clone> Claim<M> {
+    /// Lets go of what is kept. Blocking.
+    pub(in crate::image) fn release(self) {
+        self.shelf.release(&self.digests);
     }
 }

@@ -29,8 +29,6 @@ const STAR_TRAILER: Field = Field(508, 4);
 
 /// POSIX magic and version.
 pub(super) const USTAR: &[u8; 8] = b"ustar\x0000";
-/// GNU magic, before POSIX settled.
-pub(super) const GNU: &[u8; 8] = b"ustar  \0";
 
 impl Field {
     /// The field's bytes.

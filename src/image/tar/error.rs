@@ -4,7 +4,7 @@ use std::io;
 
 /// An archive that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::image) enum Error {
+pub enum Error {
     /// The bytes could not be had.
     #[error("read archive at byte {position}")]
     Read {

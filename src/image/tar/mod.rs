@@ -15,7 +15,7 @@ mod writer;
 use std::collections::BTreeMap;
 
 pub(super) use block::BLOCK;
-pub(super) use error::Error;
+pub use error::Error;
 pub(super) use reader::Reader;
 #[cfg_attr(not(test), expect(unused_imports, reason = "saving and exporting images will write archives"))]
 pub(super) use writer::Writer;
@@ -88,7 +88,6 @@ pub(super) struct Header {
 
 impl Header {
     /// An entry of a kind with everything else at its simplest.
-    #[cfg_attr(not(test), expect(dead_code, reason = "saving and exporting images will write archives"))]
     pub(super) fn new(path: impl Into<Vec<u8>>, kind: Kind) -> Self {
         Self {
             path: path.into(),

@@ -32,15 +32,6 @@ struct Pending {
     link: Option<Vec<u8>>,
 }
 
-/// A part of a header that makes no sense, before its position is known.
-struct Malformed(&'static str);
-
-impl From<&'static str> for Malformed {
-    fn from(what: &'static str) -> Self {
-        Self(what)
-    }
-}
-
 impl<R: BufRead> Reader<R> {
     /// Starts at the first entry's header.
     pub(in crate::image) fn new(source: R) -> Self {
@@ -283,8 +274,8 @@ impl<R: BufRead> Read for Reader<R> {
     }
 }
 
-fn malformed<W: Into<&'static str>>(position: u64) -> impl Fn(W) -> Error {
-    move |what| Error::Header { position, what: what.into() }
+fn malformed(position: u64) -> impl Fn(&'static str) -> Error {
+    move |what| Error::Header { position, what }
 }
 
 /// Reads the fields of a header block.

@@ -50,7 +50,10 @@ impl Compression {
     }
 
     /// Undoes the compression of `source`.
-    pub(in crate::image) fn decoder<'a>(self, source: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    pub(in crate::image) fn decoder<'a>(
+        self,
+        source: impl BufRead + Send + 'a,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Self::None => Box::new(source),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),

@@ -10,7 +10,7 @@ use crate::{
 
 /// A layer that could not be unpacked.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::image) enum Error {
+pub enum Error {
     /// The archive is broken, or reading it failed.
     #[error("read layer")]
     Archive(#[from] tar::Error),
@@ -18,7 +18,7 @@ pub(in crate::image) enum Error {
     #[error("decompress layer")]
     Decompress(#[source] io::Error),
     /// A compression that this engine does not undo.
-    #[error("layer is compressed with {0}, which is not supported (gzip and zstd are)")]
+    #[error("compression with {0} is not supported (gzip and zstd are)")]
     Compression(&'static str),
     /// The content is not what the media type says, nor anything else that is known.
     #[error("layer is said to be {0:?}, but its content is not")]

@@ -76,7 +76,7 @@ fn pass_over(reader: &mut BlockReader, limits: Limits) {
 
 /// Decompresses `source` into the pipe and checks what came from it. `None` when nobody wants more.
 fn inflate(
-    source: impl Read,
+    source: impl Read + Send,
     media_type: &str,
     expected: Option<Expected>,
     writer: BlockWriter,
@@ -103,7 +103,7 @@ fn inflate(
 }
 
 fn decompress(
-    source: &mut impl BufRead,
+    source: &mut (impl BufRead + Send),
     media_type: &str,
     writer: &BlockWriter,
 ) -> Result<Result<(), ReaderGone>, Error> {

@@ -1,6 +1,5 @@
 use std::{
     fs,
-    io::Write as _,
     os::unix::{
         ffi::OsStrExt as _,
         fs::{FileTypeExt as _, MetadataExt as _},
@@ -11,43 +10,14 @@ use std::{
 use super::{Error, Expected, Limits, Unpacked, unpack};
 use crate::{
     error::{Classify as _, Kind as ErrorKind},
-    image::tar::{Header, Kind, Segment, Time, Writer},
+    image::{
+        fixture::{Layer, gzip},
+        tar::{Header, Kind, Segment, Time},
+    },
     types::Digest,
 };
 
-/// An archive under construction.
-struct Layer(Writer<Vec<u8>>);
-
 impl Layer {
-    fn new() -> Self {
-        Self(Writer::new(Vec::new()))
-    }
-
-    fn header(mut self, header: &Header, data: &[u8]) -> Self {
-        self.0.append(header, data).expect("writes to memory");
-        self
-    }
-
-    fn file(self, path: &str, data: &[u8]) -> Self {
-        self.header(&Header { size: data.len() as u64, ..Header::new(path, Kind::File) }, data)
-    }
-
-    fn directory(self, path: &str) -> Self {
-        self.header(&Header::new(path, Kind::Directory), b"")
-    }
-
-    fn link(self, kind: Kind, path: &str, target: &str) -> Self {
-        self.header(&Header { link: target.into(), ..Header::new(path, kind) }, b"")
-    }
-
-    fn symlink(self, path: &str, target: &str) -> Self {
-        self.link(Kind::SymbolicLink, path, target)
-    }
-
-    fn bytes(self) -> Vec<u8> {
-        self.0.finish().expect("ends")
-    }
-
     /// Unpacks it to a new directory.
     fn unpack(self) -> (tempfile::TempDir, Result<Unpacked, Error>) {
         unpack_bytes(&self.bytes(), "", None, Limits::default())
@@ -74,12 +44,6 @@ fn unpack_bytes(
     assert_eq!(fs::read(outer.path().join("secret")).expect("is still there"), b"outside");
     assert_eq!(fs::read_dir(outer.path()).expect("lists").count(), 2, "something was made outside");
     (outer, result)
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).expect("writes to memory");
-    encoder.finish().expect("ends")
 }
 
 fn is_whiteout(path: &Path) -> bool {

@@ -1,0 +1,195 @@
+//! Pulling: all parts of an image at the same time, each verified, decompressed and unpacked while it comes.
+//!
+//! ```text
+//! name → manifest ─┬→ configuration ───────────────────────────────────┐
+//!                  ├→ layer: registry → verify, decompress → files → sync ┼→ image
+//!                  └→ layer: …                                          ┘
+//! ```
+//!
+//! Every step is a future or is stopped by one: when the pull is dropped, the streams end, the threads behind them
+//! find their input cut off, and what they made is discarded.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::{
+    Auth, Error, Image, Store,
+    assemble::{Parts, assemble},
+    chunks::chunks,
+    content::MAX_DOCUMENT,
+    images::Names,
+    manifest::{Document, Manifest, choose},
+    receive::{LayerPart, ReceivedLayer},
+    registry::{BlobStream, Descriptor, Resolved},
+    unpack::Expected,
+};
+use crate::{
+    task,
+    types::{Digest, Reference},
+};
+
+/// Layers of one image that are under way at once.
+const LAYERS_AT_ONCE: usize = 6;
+/// How deep indexes may be nested.
+const MAX_DEPTH: u32 = 3;
+
+/// What a pull gives to all who wait for it.
+pub(super) type Pulled = Result<Arc<Image>, Arc<Error>>;
+
+/// Brings an image in.
+pub(super) fn pull(store: Arc<Store>, reference: Reference, auth: Option<Auth>) -> BoxFuture<'static, Pulled> {
+    let auth = Arc::new(auth);
+    let source = Arc::new(Source { store, reference, auth });
+    async move { source.image().await.map_err(Arc::new) }.boxed()
+}
+
+/// Where an image comes from.
+#[derive(Debug)]
+struct Source {
+    store: Arc<Store>,
+    reference: Reference,
+    auth: Arc<Option<Auth>>,
+}
+
+impl Source {
+    async fn image(self: &Arc<Self>) -> Result<Arc<Image>, Error> {
+        let resolved = self.store.client.resolve(&self.reference, self.auth()).await?;
+        if let Some(image) = self.present(resolved.digest) {
+            return Ok(image);
+        }
+        let names = Names {
+            tags: self.tag().into_iter().collect(),
+            digests: vec![self.reference.pinned(resolved.digest).to_string()],
+        };
+        let (index_bytes, found, manifest) = self.manifest(resolved).await?;
+        let (config_bytes, layers) = tokio::try_join!(self.document(&manifest.config), self.layers(&manifest))?;
+        let manifest_bytes = found.bytes.into();
+        let parts = Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers, names };
+        let store = Arc::clone(&self.store);
+        task::blocking(move || assemble(&store, parts)).await
+    }
+
+    fn auth(&self) -> Option<&Auth> {
+        self.auth.as_ref().as_ref()
+    }
+
+    /// The name with its tag; a name with a digest gives the image no tag even if it has one.
+    fn tag(&self) -> Option<String> {
+        if self.reference.digest().is_some() { None } else { self.reference.tagged() }
+    }
+
+    /// The image that is in the store under just these names already.
+    fn present(&self, digest: Digest) -> Option<Arc<Image>> {
+        let image = self.store.images.resolve(&self.reference.pinned(digest).to_string())?;
+        let has_tag = self.tag().is_none_or(|tag| image.tags.contains(&tag));
+        has_tag.then_some(image)
+    }
+
+    /// Goes from what the name leads to, to the manifest for this host. Also gives the first index on the way.
+    async fn manifest(&self, mut found: Resolved) -> Result<(Option<Vec<u8>>, Resolved, Manifest), Error> {
+        let name = self.reference.to_string();
+        let mut index = None;
+        for _ in 0..MAX_DEPTH {
+            match Document::parse(&name, found.digest, &found.media_type, &found.bytes)? {
+                Document::Manifest(manifest) => return Ok((index, found, manifest)),
+                Document::Index(choices) => {
+                    let chosen = choose(&name, &choices)?.descriptor.digest;
+                    index.get_or_insert_with(|| found.bytes.to_vec());
+                    found = self.store.client.manifest_by_digest(&self.reference, chosen, self.auth()).await?;
+                }
+            }
+        }
+        Err(Error::Unusable {
+            what: "index",
+            digest: found.digest,
+            reason: format!("indexes are nested more than {MAX_DEPTH} deep"),
+        })
+    }
+
+    /// Gets a small blob into memory, from the store if it is there.
+    async fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        if let Ok(lease) = self.store.blobs.shelf().lease(&[descriptor.digest]) {
+            let (store, digest) = (Arc::clone(&self.store), descriptor.digest);
+            let read = task::blocking(move || {
+                let _lease = lease;
+                store.blobs.read(digest)
+            });
+            if let Ok(bytes) = read.await {
+                return Ok(bytes);
+            }
+        }
+        if descriptor.size > MAX_DOCUMENT {
+            return Err(Error::Unusable {
+                what: "image configuration",
+                digest: descriptor.digest,
+                reason: format!("it has {} bytes, more than {MAX_DOCUMENT}", descriptor.size),
+            });
+        }
+        let mut stream = self.store.client.blob(&self.reference, descriptor, self.auth()).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        match Digest::of(&bytes) {
+            actual if actual == descriptor.digest => Ok(bytes),
+            actual => Err(Error::Corrupt { expected: descriptor.digest, actual }),
+        }
+    }
+
+    /// Brings in all layers at the same time.
+    async fn layers(self: &Arc<Self>, manifest: &Manifest) -> Result<Vec<LayerPart>, Error> {
+        let slots = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
+        let mut running = JoinSet::new();
+        for (position, descriptor) in manifest.layers.iter().cloned().enumerate() {
+            let (source, slots) = (Arc::clone(self), Arc::clone(&slots));
+            running.spawn(async move { (position, source.layer(&descriptor, &slots).await) });
+        }
+        let mut layers: Vec<Option<LayerPart>> = manifest.layers.iter().map(|_| None).collect();
+        while let Some(finished) = running.join_next().await {
+            match finished {
+                Ok((position, layer)) => layers[position] = Some(layer?),
+                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            }
+        }
+        Ok(layers.into_iter().flatten().collect())
+    }
+
+    /// Brings in a layer, unless it is there.
+    async fn layer(&self, descriptor: &Descriptor, slots: &Semaphore) -> Result<LayerPart, Error> {
+        let store = &self.store;
+        // One pull fetches what several of them need, and the others then find it.
+        let _turn = store.layer_turns.lock(&descriptor.digest).await;
+        if let Some(layer) = LayerPart::present(store, descriptor.digest) {
+            return Ok(layer);
+        }
+        let (_slot, _pipeline) = (slots.acquire().await, store.pipelines.acquire().await);
+        let stream = store.client.blob(&self.reference, descriptor, self.auth()).await?;
+        let received = self.receive(descriptor, stream).await?;
+        store.sync.sync().await?;
+        let store = Arc::clone(store);
+        task::blocking(move || received.commit(&store)).await
+    }
+
+    /// Lets a thread unpack the layer while the stream brings it.
+    async fn receive(&self, descriptor: &Descriptor, mut stream: BlobStream) -> Result<ReceivedLayer, Error> {
+        let (sender, chunks) = chunks();
+        let store = Arc::clone(&self.store);
+        let expected = Expected { digest: descriptor.digest, size: descriptor.size };
+        let media_type = descriptor.media_type.clone();
+        let receive = task::blocking(move || ReceivedLayer::receive(&store, chunks, &media_type, Some(expected)));
+        let feed = async move {
+            while let Some(chunk) = stream.next().await {
+                // A receiver that is gone has its own error to tell.
+                if sender.send(chunk?).await.is_err() {
+                    break;
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        let (received, fed) = tokio::join!(receive, feed);
+        // A stream that broke is the reason why there was too little to unpack.
+        fed.and(received)
+    }
+}

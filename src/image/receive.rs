@@ -1,0 +1,66 @@
+//! A layer's way into the store: received first, then committed when it is on the disk.
+
+use std::io::Read;
+
+use super::{
+    Error, Store,
+    content::{Copied, Ingest, Lease},
+    layers::{Layer, Staged},
+    unpack::{Expected, Unpacked},
+};
+use crate::types::Digest;
+
+/// A layer that is in the store.
+#[derive(Debug)]
+pub(super) struct LayerPart {
+    /// Digest of its archive.
+    pub(super) diff_id: Digest,
+    /// Keeps its files.
+    pub(super) lease: Lease<Layer>,
+    /// Keeps its stream, if streams are kept.
+    pub(super) stream: Option<Lease<u64>>,
+}
+
+impl LayerPart {
+    /// The layer that a stream gives, if all that is kept of it is there.
+    pub(super) fn present(store: &Store, stream: Digest) -> Option<Self> {
+        let (diff_id, lease) = store.layers.lease_stream(stream)?;
+        let stream = store.blobs.shelf().lease(&[stream]).ok();
+        let is_complete = stream.is_some() || !store.config.keep_blobs;
+        is_complete.then_some(Self { diff_id, lease, stream })
+    }
+}
+
+/// A layer that is unpacked and verified but not visible yet; dropping it discards it.
+#[derive(Debug)]
+pub(super) struct ReceivedLayer {
+    staged: Staged,
+    stream: Option<Ingest>,
+}
+
+impl ReceivedLayer {
+    /// Unpacks a stream, and copies it if streams are kept. Blocking.
+    pub(super) fn receive(
+        store: &Store,
+        source: impl Read + Send,
+        media_type: &str,
+        expected: Option<Expected>,
+    ) -> Result<Self, Error> {
+        let mut stream = store.config.keep_blobs.then(|| store.blobs.ingest()).transpose()?;
+        let staged = store.layers.stage(Copied::new(source, stream.as_mut()), media_type, expected)?;
+        Ok(Self { staged, stream })
+    }
+
+    /// What it is.
+    pub(super) fn unpacked(&self) -> &Unpacked {
+        &self.staged.unpacked
+    }
+
+    /// Makes it visible. The file system must have been synced since it was received. Blocking.
+    pub(super) fn commit(self, store: &Store) -> Result<LayerPart, Error> {
+        let Unpacked { diff_id, digest, .. } = self.staged.unpacked;
+        let stream = self.stream.map(|stream| store.blobs.commit(stream, Some(digest))).transpose()?;
+        let lease = store.layers.commit(&self.staged)?;
+        Ok(LayerPart { diff_id, lease, stream: stream.map(|(_, lease)| lease) })
+    }
+}
