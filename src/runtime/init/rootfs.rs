@@ -118,7 +118,7 @@ fn assemble(
     for layer in lower {
         match overlay.string("lowerdir+", *layer) {
             Ok(_) => {}
-            // Linux before 6.8.
+            // Linux 6.5 to 6.7.
             Err(Errno::INVAL) => return assemble_by_text(lower, upper, label, scratch),
             Err(errno) => return Err(errno).at(Step::Rootfs, layer.display()),
         }
@@ -134,7 +134,11 @@ fn assemble(
     if let Some(label) = label {
         overlay.string("context", label).at(Step::Rootfs, label)?;
     }
-    overlay.mount(MountAttrFlags::empty()).at(Step::Rootfs, "overlay")
+    match overlay.mount(MountAttrFlags::empty()) {
+        // Before Linux 6.5 overlayfs takes any key and looks at it only now.
+        Err(Errno::INVAL) => assemble_by_text(lower, upper, label, scratch),
+        result => result.at(Step::Rootfs, "overlay"),
+    }
 }
 
 /// The same through `mount(2)`, whose options are one page of text: the layers are named by descriptors, which are
