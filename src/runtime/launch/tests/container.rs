@@ -280,8 +280,11 @@ fn an_image_cannot_lead_the_launch_astray() {
             let error = bed.launch(&bed.plan(&own_pid(), &config), &pod, pipes().0).expect_err("refused");
             assert_eq!(error.step, Step::Lookup, "{error}");
         }
-        // A directory of the host that the launcher has open, also for its children.
+        // A directory of the host that the launcher has open, also for its children; its number is none that the launch
+        // opens anything under.
         let open = rustix::fs::openat(CWD, c"/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).expect("/");
+        let open = rustix::io::fcntl_dupfd_cloexec(&open, 500).expect("duplicate");
+        rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).expect("inheritable");
         let name = std::os::fd::AsRawFd::as_raw_fd(&open);
         let mut config = script("ls /proc/self/fd");
         assert_eq!(bed.run_plan(&pod, &bed.plan(&own_pid(), &config)).0, "0\n1\n2\n3\n");
