@@ -195,7 +195,7 @@ fn a_target_containers_pid_namespace_can_be_shared() {
     bed(|bed| {
         let pod = bed.pod(&own_pid());
         let (stdio, _output) = pipes();
-        let target = bed.launch(&bed.plan(&own_pid(), &script("exec sleep 1000")), &pod, stdio).expect("launched");
+        let target = bed.launch(&bed.plan(&own_pid(), &sleeper()), &pod, stdio).expect("launched");
         let mut plan = bed.plan(&own_pid(), &script("cat /proc/1/comm; echo $$"));
         for name in ["upper2", "work2"] {
             fs::create_dir(bed.dir.join(name)).expect("directory");
