@@ -6,6 +6,7 @@ use super::{
     Error, Image, Store,
     config::Configuration,
     content::Lease,
+    cover,
     images::{Addition, Names},
     manifest::Manifest,
     receive::LayerPart,
@@ -54,6 +55,16 @@ pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error>
             blobs.absorb(lease);
         }
     }
+    let cover = cover::make(&store.layers, &configuration.diff_ids)?;
+    let cover = match cover {
+        Some(lease) => {
+            store.sync.sync_now()?;
+            let digest = lease.digests().first().copied();
+            layers.absorb(lease);
+            digest
+        }
+        None => None,
+    };
     store.blobs.sync()?;
     store.layers.sync()?;
     let record = Record {
@@ -61,6 +72,7 @@ pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error>
         manifest: manifest_digest,
         index,
         layers: configuration.diff_ids.clone(),
+        cover,
         streams,
         size: manifest.size(),
         tags: Vec::new(),

@@ -94,6 +94,18 @@ impl Layers {
         Ok(Staged { staging, unpacked })
     }
 
+    /// Makes a layer that comes from no archive, as `fill` makes its files. It is not synced to the disk. Blocking.
+    pub(super) fn make(
+        &self,
+        digest: Digest,
+        fill: impl FnOnce(&Path) -> Result<Tally, Error>,
+    ) -> Result<Lease<Layer>, Error> {
+        let staging = Staging::begin(self.shelf.directory(), &self.trash)?;
+        let layer = Layer { diff_id: digest, stream: None, tally: fill(&staging.files)? };
+        staging.record(&layer)?;
+        self.shelf.put(digest, &staging.path, layer)
+    }
+
     /// Makes a layer visible, durably but for its name: see [`Self::sync`]. All its files must be on the disk.
     /// Blocking.
     pub(super) fn commit(&self, staged: &Staged) -> Result<Lease<Layer>, Error> {

@@ -20,6 +20,7 @@ mod assemble;
 mod chunks;
 mod config;
 mod content;
+mod cover;
 mod durable;
 mod error;
 #[cfg(test)]

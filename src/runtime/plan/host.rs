@@ -64,7 +64,7 @@ impl HostFacts {
 fn hierarchies(text: &str) -> Vec<String> {
     let mut found: Vec<String> = text
         .lines()
-        .filter_map(|line| line.splitn(3, ':').nth(1))
+        .filter_map(|line| line.split(':').nth(1))
         .filter(|controllers| !controllers.is_empty())
         .map(str::to_owned)
         .collect();

@@ -136,6 +136,7 @@ impl Credentials {
     /// their configuration says so.
     pub(super) async fn for_endpoint(&self, endpoint: &Endpoint, domain: &str, repository: &str) -> Credential {
         match self {
+            _ if endpoint.foreign => Credential::Anonymous,
             Self::Given { credential, server_address } => {
                 let server = host_of(server_address);
                 let named = !server.is_empty() && same_registry(server, endpoint.host());

@@ -1,8 +1,10 @@
 //! Launches against the kernel, as root, with a static busybox as the image. Each test runs in a process and a mount
 //! namespace of its own, so that nothing is left when it fails.
 
+mod confine;
 mod container;
 mod exec;
+mod mount;
 mod pod;
 
 use std::{
@@ -68,9 +70,10 @@ fn make_image(layer: &Path) {
         fs::create_dir_all(layer.join(directory)).expect("directory");
     }
     fs::copy("/bin/busybox", layer.join("bin/busybox")).expect("busybox");
-    for applet in ["sh", "cat", "ls", "id", "true", "sleep", "stat", "echo", "mkdir", "mount", "pwd", "tty", "kill"] {
+    for applet in ["sh", "cat", "id", "true", "sleep", "stat", "echo", "mkdir", "mount", "pwd", "tty", "kill", "test"] {
         symlink("busybox", layer.join("bin").join(applet)).expect("link");
     }
+    fs::copy("/bin/busybox", layer.join("bin/ls")).expect("a program that is no link");
     fs::write(layer.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n")
         .expect("passwd");
     fs::write(layer.join("etc/group"), "root:x:0:\napp:x:1000:\nvideo:x:44:app\n").expect("group");
@@ -90,7 +93,8 @@ impl Bed {
     }
 
     fn pod(&self, config: &PodConfig) -> PodInit {
-        let plan = plan::pod(&self.id, &self.pod_dir(), config, &self.facts).expect("planned");
+        let mut plan = plan::pod(&self.id, &self.pod_dir(), config, &self.facts).expect("planned");
+        plan.cgroup = Some(format!("{}/init", self.cgroup()));
         pod(&plan).expect("launched")
     }
 
@@ -127,10 +131,19 @@ impl Bed {
 
     fn run_plan(&self, pod: &PodInit, plan: &ContainerPlan) -> (String, i32) {
         let (stdio, mut output) = pipes();
-        let launched = container(plan, pod, stdio).expect("launched");
+        let launched = self.launch(plan, pod, stdio).expect("launched");
         let mut text = String::new();
         output.read_to_string(&mut text).expect("output");
         (text, wait(&launched.pidfd))
+    }
+
+    /// Launches a container with new layers of its own: they can be mounted only once.
+    fn launch(&self, plan: &ContainerPlan, pod: &PodInit, stdio: Stdio) -> Result<Launched, LaunchError> {
+        for directory in [&plan.rootfs.upper, &plan.rootfs.work] {
+            fs::remove_dir_all(directory).expect("remove");
+            fs::create_dir(directory).expect("directory");
+        }
+        container(plan, pod, stdio)
     }
 
     /// Takes the pod down.
@@ -179,4 +192,15 @@ fn wait(pidfd: &OwnedFd) -> i32 {
     use std::os::fd::AsFd as _;
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).expect("wait").expect("status");
     status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).expect("ended")
+}
+
+/// All that a terminal shows until its last user is gone.
+fn read_console(console: Option<OwnedFd>) -> String {
+    let mut master = fs::File::from(console.expect("console"));
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    // The end is an error, EIO.
+    while let Ok(length @ 1..) = master.read(&mut part) {
+        text.extend_from_slice(&part[..length]);
+    }
+    String::from_utf8(text).expect("text")
 }
