@@ -131,7 +131,7 @@ pub(super) fn mapped(pid: NamespaceMode) -> PodConfig {
 
 #[test]
 fn a_pod_with_a_user_namespace_sees_its_own_ids_everywhere() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let data = bed.dir.join("data");
         fs::create_dir(&data).expect("directory");
         std::os::unix::fs::chown(&data, Some(1000), Some(1000)).expect("owner");
@@ -171,7 +171,7 @@ fn a_pod_with_a_user_namespace_sees_its_own_ids_everywhere() {
 
 #[test]
 fn processes_in_a_user_namespace_are_the_hosts_mapped_users() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let config = mapped(NamespaceMode::Container);
         let pod = bed.pod(&config);
         let (stdio, _output) = pipes();
@@ -191,7 +191,7 @@ fn processes_in_a_user_namespace_are_the_hosts_mapped_users() {
 
 #[test]
 fn a_user_namespace_and_a_shared_pid_namespace_go_together() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let mut config = script("cat /proc/1/comm; stat -c %u /proc/1");
         config.security.namespaces.pid = NamespaceMode::Pod;
         let (output, code) = bed.run(&mapped(NamespaceMode::Pod), &config);
@@ -201,7 +201,7 @@ fn a_user_namespace_and_a_shared_pid_namespace_go_together() {
 
 #[test]
 fn failures_in_a_user_namespace_leave_no_process() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let config = mapped(NamespaceMode::Container);
         let pod = bed.pod(&config);
         let mut missing = script("");

@@ -71,7 +71,7 @@ fn an_exec_can_have_a_terminal() {
 
 #[test]
 fn an_exec_enters_user_namespaces_and_shared_pid_namespaces() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let mut config = script("exec sleep 1000");
         config.security.namespaces.pid = NamespaceMode::Pod;
         with_container(bed, &mapped(NamespaceMode::Pod), &config, |plan, launched| {
