@@ -27,13 +27,22 @@ use crate::{
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Makes a process that runs `main`, with `pid_namespace` in the PID namespace of that process, and waits until the
-/// program runs.
+/// program runs, at most until [`DEADLINE`].
 pub(super) fn launch(
     clone: &Clone3<'_>,
     pid_namespace: Option<BorrowedFd<'_>>,
     main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
 ) -> Result<Launched, LaunchError> {
-    let ends = protocol::pair(Instant::now() + DEADLINE)?;
+    launch_until(Instant::now() + DEADLINE, clone, pid_namespace, main)
+}
+
+fn launch_until(
+    deadline: Instant,
+    clone: &Clone3<'_>,
+    pid_namespace: Option<BorrowedFd<'_>>,
+    main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
+) -> Result<Launched, LaunchError> {
+    let ends = protocol::pair(deadline)?;
     let (child, conversation) = in_pid_namespace(pid_namespace, || child::spawn(clone, ends, main))?;
     let mut family = Family { first: child, second: None, conversation };
     match family.listen() {
@@ -136,4 +145,47 @@ pub(super) fn check_target(pid: i32) -> Result<(), LaunchError> {
         return Err(LaunchError::new(Step::Namespace, "pid: the target container has none of its own"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{WaitIdOptions, waitid};
+
+    use super::*;
+    use crate::sys::isolate::isolated;
+
+    fn failure(main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>) {
+        isolated(|| {
+            let error = launch_until(Instant::now() + Duration::from_millis(50), &Clone3::default(), None, main)
+                .expect_err("it never becomes a program");
+            let none = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            assert!(matches!(none, Err(Errno::CHILD)), "a child is left after {error}: {none:?}");
+            assert_eq!(error.step, if error.what.contains("in time") { Step::Deadline } else { Step::Protocol });
+        });
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_killed_at_the_deadline() {
+        failure(|_| {
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+    }
+
+    #[test]
+    fn a_process_that_dies_or_panics_is_an_error() {
+        failure(|_| crate::sys::exit::now(3));
+        failure(|_| panic!("on purpose"));
+    }
+
+    #[test]
+    fn a_sibling_is_killed_too() {
+        failure(|reporter| {
+            child::go_on_as_sibling(0, reporter)?;
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+    }
 }

@@ -200,6 +200,17 @@ fn a_user_namespace_and_a_shared_pid_namespace_go_together() {
 }
 
 #[test]
+fn a_user_namespace_goes_with_the_nodes_network() {
+    mapping_bed(|bed| {
+        let mut config = mapped(NamespaceMode::Container);
+        config.namespaces.network = NamespaceMode::Node;
+        let (output, code) = bed.run(&config, &script("ls -d /sys/class/net; id -u; echo x > /sys/x"));
+        let expected = "/sys/class/net\n0\n/bin/sh: can't create /sys/x: Read-only file system\n";
+        assert_eq!((output.as_str(), code), (expected, 1));
+    });
+}
+
+#[test]
 fn failures_in_a_user_namespace_leave_no_process() {
     mapping_bed(|bed| {
         let config = mapped(NamespaceMode::Container);

@@ -280,6 +280,18 @@ fn an_image_cannot_lead_the_launch_astray() {
             let error = bed.launch(&bed.plan(&own_pid(), &config), &pod, pipes().0).expect_err("refused");
             assert_eq!(error.step, Step::Lookup, "{error}");
         }
+        // A directory of the host that the launcher has open, also for its children.
+        let open = rustix::fs::openat(CWD, c"/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).expect("/");
+        let name = std::os::fd::AsRawFd::as_raw_fd(&open);
+        let mut config = script("ls /proc/self/fd");
+        assert_eq!(bed.run_plan(&pod, &bed.plan(&own_pid(), &config)).0, "0\n1\n2\n3\n");
+        config.working_dir = format!("/proc/self/fd/{name}");
+        let error = bed.launch(&bed.plan(&own_pid(), &config), &pod, pipes().0).expect_err("refused");
+        assert_eq!(error.step, Step::WorkingDirectory, "{error}");
+        let mut config = script("");
+        config.command = vec![format!("/proc/self/fd/{name}/bin/busybox"), "true".to_owned()];
+        let error = bed.launch(&bed.plan(&own_pid(), &config), &pod, pipes().0).expect_err("refused");
+        assert_eq!(error.step, Step::Lookup, "{error}");
         // /proc as a link to files of the image.
         symlink("/tmp", layer.join("proc")).expect("link");
         let error = bed.launch(&bed.plan(&own_pid(), &script("ls")), &pod, pipes().0).expect_err("refused");
