@@ -67,7 +67,7 @@ impl Family {
         let mut ready = None;
         loop {
             match self.conversation.next()? {
-                Heard::Spawned { pid, pidfd } => self.second = Some(Child { pid, pidfd }),
+                Heard::Spawned(pidfd) => self.second = Some(identify(pidfd)?),
                 Heard::Ready { user, console } => ready = Some((user, console)),
                 Heard::Executed => {
                     return ready.ok_or_else(|| LaunchError::new(Step::Protocol, "the new process was never ready"));
@@ -93,7 +93,8 @@ impl Family {
         kill(&self.first);
         reap(&self.first);
         if self.second.is_none() {
-            self.second = self.conversation.unheard_sibling(Instant::now() + LAST_WORDS);
+            let unheard = self.conversation.unheard_sibling(Instant::now() + LAST_WORDS);
+            self.second = unheard.and_then(|pidfd| identify(pidfd).ok());
         }
         if let Some(second) = &self.second {
             kill(second);
@@ -101,6 +102,16 @@ impl Family {
         }
         error
     }
+}
+
+/// Finds a child's id in our own PID namespace, `proc_pid_fdinfo(5)`; it stays the child's until it is reaped.
+fn identify(pidfd: OwnedFd) -> Result<Child, LaunchError> {
+    use std::os::fd::AsRawFd as _;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = std::fs::read_to_string(&path).at(Step::Protocol, &path)?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()).filter(|pid| *pid > 0);
+    let pid = pid.ok_or_else(|| LaunchError::new(Step::Protocol, "the new process is not a child"))?;
+    Ok(Child { pid, pidfd })
 }
 
 /// Kills a child; fine when it has ended.
