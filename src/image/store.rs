@@ -331,3 +331,6 @@ fn make_empty(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod kill_tests;
