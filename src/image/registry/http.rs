@@ -31,8 +31,8 @@ const SLOWEST_UPLOAD: u64 = 16 << 10;
 /// How long it is remembered that a host does not speak TLS.
 const PLAIN_MEMORY: Duration = Duration::from_secs(600);
 
-/// A request to be sent.
-#[derive(Debug, Clone)]
+/// A request to be sent. It is not to be shown: its content may be a token, its address may have a signature.
+#[derive(Clone)]
 pub(super) struct Request {
     /// Method; only GET and HEAD follow redirects.
     pub(super) method: Method,
