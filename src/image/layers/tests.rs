@@ -37,6 +37,41 @@ fn a_layer_is_seen_when_it_is_whole() {
     assert_eq!(names(&root.path().join("layers")), [""; 0]);
 }
 
+fn lease_all(layers: &Layers, diff_ids: &[Digest]) -> bool {
+    layers.shelf().lease(diff_ids).map(std::mem::forget).is_ok()
+}
+
+#[test]
+fn after_a_reboot_only_layers_that_reached_the_disk_are_trusted() {
+    let root = tempfile::tempdir().expect("a directory");
+    let layers = open(root.path());
+    let diff_ids = ["one", "two"].map(|name| {
+        let archive = Archive::new().file(name, b"content").bytes();
+        let staged = layers.stage(&archive[..], "", None).expect("unpacks");
+        std::mem::forget(layers.commit(&staged).expect("commits"));
+        staged.unpacked.diff_id
+    });
+    assert!(lease_all(&open(root.path()), &diff_ids), "in the same boot");
+    let mark = |diff_id: Digest| root.path().join("layers").join(diff_id.hex()).join("settled");
+    for _ in 0..1000 {
+        if diff_ids.iter().all(|diff_id| mark(*diff_id).exists()) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    fs::remove_file(mark(diff_ids[1])).expect("both are settled in time");
+    for diff_id in diff_ids {
+        let path = root.path().join("layers").join(diff_id.hex()).join("layer.json");
+        let record = fs::read_to_string(&path).expect("reads");
+        let boot = super::boot_id().expect("an id");
+        assert!(record.contains(&boot));
+        fs::write(path, record.replace(&boot, "another boot")).expect("writes");
+    }
+    let layers = open(root.path());
+    assert!(lease_all(&layers, &diff_ids[..1]), "it reached the disk");
+    assert!(!lease_all(&layers, &diff_ids[1..]), "nobody knows what of it did");
+}
+
 #[test]
 fn equal_layers_are_one_however_they_were_compressed() {
     let root = tempfile::tempdir().expect("a directory");

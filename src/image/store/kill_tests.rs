@@ -70,7 +70,7 @@ async fn a_killed_process_leaves_a_store_that_tells_the_truth() {
             .stdout(Stdio::null())
             .spawn()
             .expect("starts");
-        tokio::time::sleep(Duration::from_millis(40 + kill * 37 % 200)).await;
+        tokio::time::sleep(Duration::from_millis(40 + kill * 97 % 700)).await;
         assert!(victim.try_wait().expect("waits").is_none(), "ended by itself");
         victim.kill().expect("kills");
         victim.wait().expect("waits");
