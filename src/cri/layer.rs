@@ -10,6 +10,7 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use tokio::time::timeout_at;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, field::Empty};
@@ -38,12 +39,13 @@ const LONGEST_NAME: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Observe {
     metrics: Arc<Metrics>,
+    unanswered: TaskTracker,
 }
 
 impl Observe {
-    /// Counts into `metrics`.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
+    /// Counts into `metrics`, and keeps a token of `unanswered` for each RPC that has no answer yet.
+    pub fn new(metrics: Arc<Metrics>, unanswered: TaskTracker) -> Self {
+        Self { metrics, unanswered }
     }
 }
 
@@ -51,7 +53,7 @@ impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed { inner, metrics: Arc::clone(&self.metrics) }
+        Observed { inner, observe: self.clone() }
     }
 }
 
@@ -59,7 +61,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
-    metrics: Arc<Metrics>,
+    observe: Observe,
 }
 
 impl<S, B, R> Service<Request<B>> for Observed<S>
@@ -78,7 +80,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let call = Call::begin(request.uri().path(), Arc::clone(&self.metrics));
+        let call = Call::begin(request.uri().path(), &self.observe);
         // The RPC itself fills in what it is about.
         let span = tracing::info_span!("rpc", name = call.rpc, pod = Empty, container = Empty, image = Empty);
         let deadline = timeout_of(request.headers()).map(|timeout| Instant::now() + timeout);
@@ -130,13 +132,20 @@ struct Call {
     began: Instant,
     metrics: Arc<Metrics>,
     ended: bool,
+    _unanswered: TaskTrackerToken,
 }
 
 impl Call {
-    fn begin(path: &str, metrics: Arc<Metrics>) -> Self {
+    fn begin(path: &str, observe: &Observe) -> Self {
         let name = path.rsplit('/').next().filter(|name| name.len() <= LONGEST_NAME);
-        metrics.in_flight.inc();
-        Self { rpc: name.unwrap_or("unknown").to_owned(), began: Instant::now(), metrics, ended: false }
+        observe.metrics.in_flight.inc();
+        Self {
+            rpc: name.unwrap_or("unknown").to_owned(),
+            began: Instant::now(),
+            metrics: Arc::clone(&observe.metrics),
+            ended: false,
+            _unanswered: observe.unanswered.token(),
+        }
     }
 
     fn end(mut self, failure: Option<Status>) {
@@ -194,7 +203,7 @@ mod tests {
                 }
             }
         });
-        let mut service = Observe::new(Arc::clone(&metrics)).layer(inner);
+        let mut service = Observe::new(Arc::clone(&metrics), TaskTracker::new()).layer(inner);
         let request = Request::builder().uri(path).body(()).expect("a request");
         let _ = tokio::time::timeout(Duration::from_millis(20), service.call(request)).await;
         let mut registry = prometheus_client::registry::Registry::default();
