@@ -67,8 +67,8 @@ impl Family {
         let mut ready = None;
         loop {
             match self.conversation.next()? {
-                Heard::Spawned { pid, pidfd } => {
-                    self.second = Some(Child { pid, pidfd });
+                Heard::Spawned(pidfd) => {
+                    self.second = Some(identify(pidfd)?);
                     self.conversation.adopted()?;
                 }
                 Heard::Ready { user, console } => ready = Some((user, console)),
@@ -95,7 +95,8 @@ impl Family {
     fn bury(mut self, error: LaunchError) -> LaunchError {
         // A first process may be about to report a second one: killed before that, nobody would know whom to reap.
         if self.second.is_none() {
-            self.second = self.conversation.give_up(Instant::now() + LAST_WORDS);
+            let unheard = self.conversation.give_up(Instant::now() + LAST_WORDS);
+            self.second = unheard.and_then(|pidfd| identify(pidfd).ok());
         }
         kill(&self.first);
         reap(&self.first);
@@ -105,6 +106,16 @@ impl Family {
         }
         error
     }
+}
+
+/// Finds a child's id in our own PID namespace, `proc_pid_fdinfo(5)`; it stays the child's until it is reaped.
+fn identify(pidfd: OwnedFd) -> Result<Child, LaunchError> {
+    use std::os::fd::AsRawFd as _;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = std::fs::read_to_string(&path).at(Step::Protocol, &path)?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()).filter(|pid| *pid > 0);
+    let pid = pid.ok_or_else(|| LaunchError::new(Step::Protocol, "the new process is not a child"))?;
+    Ok(Child { pid, pidfd })
 }
 
 /// Kills a child; fine when it has ended.

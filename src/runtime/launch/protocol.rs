@@ -30,7 +30,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Child, Identity};
+use super::Identity;
 use crate::runtime::error::{At as _, LaunchError, Step};
 
 /// Largest frame; a `Ready` with the most groups that a plan allows fits.
@@ -41,8 +41,9 @@ const MAX_FRAME: usize = 64 << 10;
 pub(super) enum Report {
     /// The process has a new user namespace and waits for its maps.
     Unmapped,
-    /// A child of the launcher with this id, which the descriptor beside it refers to, goes on in its place.
-    Spawned(i32),
+    /// A child of the launcher, which the descriptor beside it refers to, goes on in its place. Its id is not told: the
+    /// process may be in another PID namespace than the launcher, where the child has another one.
+    Spawned,
     /// Everything is set up; a console may be beside it.
     Ready(Identity),
     /// It has failed.
@@ -77,7 +78,7 @@ pub(super) enum Heard {
     /// See [`Report::Unmapped`].
     Unmapped,
     /// See [`Report::Spawned`].
-    Spawned { pid: i32, pidfd: OwnedFd },
+    Spawned(OwnedFd),
     /// See [`Report::Ready`].
     Ready { user: Identity, console: Option<OwnedFd> },
     /// The program runs.
@@ -112,8 +113,8 @@ impl Reporter {
     }
 
     /// Says that a sibling goes on.
-    pub(in crate::runtime) fn spawned(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), LaunchError> {
-        send(self.0.as_fd(), &Report::Spawned(pid), Some(pidfd))
+    pub(in crate::runtime) fn spawned(&self, pidfd: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        send(self.0.as_fd(), &Report::Spawned, Some(pidfd))
     }
 
     /// Says that all is set up.
@@ -165,12 +166,12 @@ impl Conversation {
 
     /// Gives up: nothing more will be said to the processes, and those that wait for it end. Returns a sibling that was
     /// not heard of yet, after listening until all have ended or the new deadline has come.
-    pub(super) fn give_up(&mut self, deadline: Instant) -> Option<Child> {
+    pub(super) fn give_up(&mut self, deadline: Instant) -> Option<OwnedFd> {
         let _ = shutdown(&self.socket, Shutdown::Write);
         self.deadline = deadline;
         while self.wait().is_ok() {
             match receive::<Report>(self.socket.as_fd()) {
-                Ok(Some((Report::Spawned(pid), Some(pidfd)))) => return Some(Child { pid, pidfd }),
+                Ok(Some((Report::Spawned, Some(pidfd)))) => return Some(pidfd),
                 Ok(Some(_)) => {}
                 _ => break,
             }
@@ -184,9 +185,9 @@ impl Conversation {
             None if self.ready => Ok(Heard::Executed),
             None => Err(LaunchError::new(Step::Protocol, "the new process died while it was set up")),
             Some((Report::Unmapped, None)) if !self.ready && !self.spawned => Ok(Heard::Unmapped),
-            Some((Report::Spawned(pid), Some(pidfd))) if !self.ready && !self.spawned => {
+            Some((Report::Spawned, Some(pidfd))) if !self.ready && !self.spawned => {
                 self.spawned = true;
-                Ok(Heard::Spawned { pid, pidfd })
+                Ok(Heard::Spawned(pidfd))
             }
             Some((Report::Ready(user), console)) if !self.ready => {
                 self.ready = true;
@@ -273,10 +274,10 @@ mod tests {
     fn the_usual_order_is_heard() {
         let (mut launcher, process) = ends();
         let pidfd = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
-        process.spawned(42, pidfd.expect("pidfd").as_fd()).expect("sent");
+        process.spawned(pidfd.expect("pidfd").as_fd()).expect("sent");
         process.ready(&user(), None).expect("sent");
         drop(process);
-        assert!(matches!(launcher.next().expect("heard"), Heard::Spawned { pid: 42, .. }));
+        assert!(matches!(launcher.next().expect("heard"), Heard::Spawned(_)));
         assert!(
             matches!(launcher.next().expect("heard"), Heard::Ready { user: heard, console: None } if heard == user())
         );
@@ -295,8 +296,8 @@ mod tests {
         };
         let ready: fn(&Reporter) = |process| process.ready(&user(), None).expect("sent");
         let unmapped: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Unmapped, None).expect("sent");
-        let spawned: fn(&Reporter) = |process| process.spawned(1, process.0.as_fd()).expect("sent");
-        let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned(1), None).expect("sent");
+        let spawned: fn(&Reporter) = |process| process.spawned(process.0.as_fd()).expect("sent");
+        let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned, None).expect("sent");
         let turn = Some("the new process spoke out of turn".to_owned());
         for reports in [
             &[ready, ready][..],
@@ -331,9 +332,9 @@ mod tests {
         launcher.mapped().expect("sent");
         assert_eq!(process.wait_for_adoption().expect_err("no turn").what, "the launcher spoke out of turn");
         let (mut launcher, process) = ends();
-        process.spawned(42, process.0.as_fd()).expect("sent");
+        process.spawned(process.0.as_fd()).expect("sent");
         let deadline = Instant::now() + Duration::from_millis(20);
-        assert_eq!(launcher.give_up(deadline).map(|child| child.pid), Some(42));
+        assert!(launcher.give_up(deadline).is_some());
         assert_eq!(process.wait_for_adoption().expect_err("given up").what, "the launcher went away");
     }
 

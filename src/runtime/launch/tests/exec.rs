@@ -75,6 +75,8 @@ fn an_exec_enters_user_namespaces_and_shared_pid_namespaces() {
         let mut config = sleeper();
         config.security.namespaces.pid = NamespaceMode::Pod;
         with_container(bed, &mapped(NamespaceMode::Pod), &config, |plan, launched| {
+            // The id is the launcher's, not the pod's.
+            assert_eq!(fs::read_to_string(format!("/proc/{}/comm", launched.pid)).expect("comm"), "sleep\n");
             let text = "cat /proc/1/comm; id -u; echo x > /x; stat -c %u /x; cat /proc/self/uid_map";
             let (output, _) = run(plan, launched, text);
             let words: Vec<&str> = output.split_whitespace().collect();
