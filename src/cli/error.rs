@@ -170,7 +170,7 @@ pub(super) fn start_failure_code(message: &str) -> u8 {
         super::ENGINE_FAILED
     } else if message.contains("no such file or directory") || message.contains("not found") {
         127
-    } else if message.contains("permission denied") || message.contains("exec format error") {
+    } else if ["permission denied", "exec format error", "is a directory"].iter().any(|text| message.contains(text)) {
         126
     } else {
         super::ENGINE_FAILED

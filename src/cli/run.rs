@@ -213,6 +213,9 @@ async fn remove(engine: &mut Engine, home: &Home, container_id: String, logs: &L
 /// Shows what the container writes until it ends. The first interrupt asks it to stop, a second one kills it.
 async fn watch(engine: &mut Engine, id: &str, interrupts: &mut Interrupts) -> Result<ContainerStatus, Error> {
     let status = container_status(engine, id).await?;
+    if status.log_path.is_empty() {
+        return Err(Error::NoLog { given: id.to_owned() });
+    }
     let mut log = LogFile::open(Path::new(&status.log_path), View::default())?;
     let mut grace = GRACE;
     let mut stopping = tokio::task::JoinSet::new();

@@ -77,7 +77,8 @@ pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
         }
     };
     let seconds = days * 86_400 + two(hour)? * 3600 + (two(minute)? - offset) * 60 + two(second)?;
-    Some(Timestamp(seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?))
+    // A moment beyond what 64 bits can hold is later, or earlier, than all others.
+    Some(Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(nanos)))
 }
 
 fn split_three(text: &str, separator: char) -> Option<[&str; 3]> {
@@ -166,6 +167,7 @@ mod tests {
         }
         let zoned = parse_moment("2026-01-02T03:04:05.5+01:30").expect("parses");
         assert_eq!(zoned.to_string(), "2026-01-02T01:34:05.500000000Z");
+        assert_eq!(parse_moment("2999-01-01T00:00:00Z"), Some(Timestamp(i64::MAX)));
         for bad in ["", "2026-01-02", "2026-13-02T00:00:00Z", "2026-01-02T03:04Z", "2026-01-02T03:04:05", "x"] {
             assert_eq!(parse_moment(bad), None, "{bad:?}");
         }

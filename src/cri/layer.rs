@@ -1,17 +1,19 @@
-//! What every RPC gets, whatever it does: a span, one line in the log and a place in the metrics.
+//! What every RPC gets, whatever it does: the caller's deadline, a span, one line in the log, a place in the metrics.
 
 use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
+use tokio::time::timeout_at;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field::Empty};
 
 use super::metrics::Metrics;
 
@@ -37,12 +39,13 @@ const LONGEST_NAME: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Observe {
     metrics: Arc<Metrics>,
+    unanswered: TaskTracker,
 }
 
 impl Observe {
-    /// Counts into `metrics`.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
+    /// Counts into `metrics`, and keeps a token of `unanswered` for each RPC that has no answer yet.
+    pub fn new(metrics: Arc<Metrics>, unanswered: TaskTracker) -> Self {
+        Self { metrics, unanswered }
     }
 }
 
@@ -50,7 +53,7 @@ impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed { inner, metrics: Arc::clone(&self.metrics) }
+        Observed { inner, observe: self.clone() }
     }
 }
 
@@ -58,7 +61,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
-    metrics: Arc<Metrics>,
+    observe: Observe,
 }
 
 impl<S, B, R> Service<Request<B>> for Observed<S>
@@ -66,7 +69,7 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
-    R: Send + 'static,
+    R: Default + Send + 'static,
 {
     type Response = Response<R>;
     type Error = S::Error;
@@ -77,11 +80,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let call = Call::begin(request.uri().path(), Arc::clone(&self.metrics));
-        let span = tracing::info_span!("rpc", name = call.rpc);
+        let call = Call::begin(request.uri().path(), &self.observe);
+        // The RPC itself fills in what it is about.
+        let span = tracing::info_span!("rpc", name = call.rpc, pod = Empty, container = Empty, image = Empty);
+        let deadline = timeout_of(request.headers()).map(|timeout| Instant::now() + timeout);
         let answer = self.inner.call(request);
         let observed = async move {
-            let answer = answer.await;
+            let answer = by(deadline, answer).await;
             if let Ok(response) = &answer {
                 // A failure is in the headers already; a success is told in the trailers.
                 call.end(Status::from_header_map(response.headers()));
@@ -92,19 +97,55 @@ where
     }
 }
 
+/// Waits for an answer until the caller's deadline. The server would see to it too, but answers `Cancelled`, which
+/// kubelet takes for a failure of its own.
+async fn by<R: Default, E>(
+    deadline: Option<Instant>,
+    answer: impl Future<Output = Result<Response<R>, E>>,
+) -> Result<Response<R>, E> {
+    let Some(deadline) = deadline else { return answer.await };
+    match timeout_at(deadline.into(), answer).await {
+        Ok(answer) => answer,
+        Err(_) => Ok(Status::deadline_exceeded("the deadline that the caller set has passed").into_http()),
+    }
+}
+
+/// The time that the caller gives, as gRPC's HTTP/2 protocol writes it: up to eight digits and a unit.
+fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok().filter(|_| number.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
 /// An RPC that has begun. When it is dropped before its end, the client has gone away.
 struct Call {
     rpc: String,
     began: Instant,
     metrics: Arc<Metrics>,
     ended: bool,
+    _unanswered: TaskTrackerToken,
 }
 
 impl Call {
-    fn begin(path: &str, metrics: Arc<Metrics>) -> Self {
+    fn begin(path: &str, observe: &Observe) -> Self {
         let name = path.rsplit('/').next().filter(|name| name.len() <= LONGEST_NAME);
-        metrics.in_flight.inc();
-        Self { rpc: name.unwrap_or("unknown").to_owned(), began: Instant::now(), metrics, ended: false }
+        observe.metrics.in_flight.inc();
+        Self {
+            rpc: name.unwrap_or("unknown").to_owned(),
+            began: Instant::now(),
+            metrics: Arc::clone(&observe.metrics),
+            ended: false,
+            _unanswered: observe.unanswered.token(),
+        }
     }
 
     fn end(mut self, failure: Option<Status>) {
@@ -162,14 +203,48 @@ mod tests {
                 }
             }
         });
-        let mut service = Observe::new(Arc::clone(&metrics)).layer(inner);
+        let mut service = Observe::new(Arc::clone(&metrics), TaskTracker::new()).layer(inner);
         let request = Request::builder().uri(path).body(()).expect("a request");
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(20), service.call(request)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(20), service.call(request)).await;
         let mut registry = prometheus_client::registry::Registry::default();
         metrics.register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
         text
+    }
+
+    #[test]
+    fn the_callers_time_is_read() {
+        let timeout = |text: &'static str| {
+            timeout_of(&HeaderMap::from_iter([(
+                "grpc-timeout".parse().expect("a name"),
+                text.parse().expect("a value"),
+            )]))
+        };
+        assert_eq!(timeout_of(&HeaderMap::new()), None);
+        for (text, duration) in [
+            ("2S", Duration::from_secs(2)),
+            ("4M", Duration::from_secs(240)),
+            ("1H", Duration::from_secs(3600)),
+            ("999m", Duration::from_millis(999)),
+            ("1u", Duration::from_micros(1)),
+            ("99999999n", Duration::from_nanos(99_999_999)),
+        ] {
+            assert_eq!(timeout(text), Some(duration), "{text}");
+        }
+        for text in ["", "S", "2", "2s", "-1S", "123456789S", "2 S"] {
+            assert_eq!(timeout(text), None, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_is_not_waited_for() {
+        let deadline = Some(Instant::now() + Duration::from_millis(5));
+        let late = by::<(), ()>(deadline, std::future::pending()).await.expect("an answer");
+        let status = Status::from_header_map(late.headers()).expect("a status");
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        let early = by::<u8, ()>(deadline, std::future::ready(Ok(Response::new(7)))).await.expect("an answer");
+        assert_eq!(early.into_body(), 7);
     }
 
     #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_reflection::server as reflection;
 
@@ -23,9 +23,14 @@ const REQUESTS_AT_ONCE: u32 = 10_000;
 /// Services whose health is told, beside the server as a whole.
 const SERVICES: [&str; 4] = ["", "runtime.v1.RuntimeService", "runtime.v1.ImageService", "berth.v1.Engine"];
 
+/// How long answers may take to reach their callers, after the last was given.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// A server at work.
 #[derive(Debug)]
 pub(super) struct Server {
+    /// One token for each request that is not answered yet.
+    requests: TaskTracker,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
     stop: CancellationToken,
     health: HealthReporter,
@@ -45,11 +50,12 @@ impl Server {
     pub(super) async fn start(listener: Listener, door: &Door, metrics: Arc<Metrics>) -> Result<Self, Error> {
         let stop = CancellationToken::new();
         let (health, health_service) = tonic_health::server::health_reporter();
+        let requests = TaskTracker::new();
         let router = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(REQUESTS_AT_ONCE)
-            .layer(Observe::new(metrics))
+            .layer(Observe::new(metrics, requests.clone()))
             .add_routes(door.routes())
             .add_service(health_service)
             .add_service(descriptors().build_v1().map_err(Error::Reflection)?)
@@ -57,7 +63,7 @@ impl Server {
             .add_service(descriptors().build_v1alpha().map_err(Error::Reflection)?);
         let stopped = stop.clone().cancelled_owned();
         let task = tokio::spawn(router.serve_with_incoming_shutdown(listener.connections(), stopped));
-        let server = Self { task, stop, health };
+        let server = Self { requests, task, stop, health };
         server.tell_health(ServingStatus::NotServing).await;
         Ok(server)
     }
@@ -75,16 +81,20 @@ impl Server {
         }
     }
 
-    /// Accepts nobody any more, lets requests under way end within `grace` and cuts off the others.
-    pub(super) async fn stop(mut self, grace: Duration) -> Stop {
+    /// Accepts nobody any more, lets requests under way be answered within `grace` and cuts off the others. A caller
+    /// that has its answers but does not hang up is not waited for.
+    pub(super) async fn stop(self, grace: Duration) -> Stop {
         self.tell_health(ServingStatus::NotServing).await;
         self.stop.cancel();
-        match tokio::time::timeout(grace, &mut self.task).await {
-            Ok(_) => Stop::Drained,
-            Err(_) => {
-                self.task.abort();
-                Stop::Cut
-            }
+        self.requests.close();
+        let answered = async {
+            self.requests.wait().await;
+            // The end of the task says that all callers have hung up.
+            let _ = timeout(LAST_WORDS, self.task).await;
+        };
+        match timeout(grace, answered).await {
+            Ok(()) => Stop::Drained,
+            Err(_) => Stop::Cut,
         }
     }
 

@@ -133,11 +133,15 @@ impl Engine {
         self.events.subscribe()
     }
 
-    /// Waits until background work and pending records are written. Pods and containers go on.
+    /// Waits until background work and pending records are written. Pods and containers go on; with the last pod, the
+    /// host's part of the network goes too.
     pub async fn close(&self) {
         self.tasks.close();
         self.tasks.wait().await;
         self.ledger.flush().await;
+        if let Err(error) = self.parts.network.close().await {
+            tracing::warn!(error = crate::error::chain(&error), "the host's part of the network is left");
+        }
     }
 
     fn pod_dir(&self, id: &Id) -> PathBuf {

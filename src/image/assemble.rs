@@ -6,6 +6,7 @@ use super::{
     Error, Image, Store,
     config::Configuration,
     content::Lease,
+    cover,
     images::{Addition, Names},
     manifest::Manifest,
     receive::LayerPart,
@@ -30,7 +31,7 @@ pub(super) struct Parts {
     pub(super) names: Names,
 }
 
-/// Adds an image to the store, durably. Blocking.
+/// Adds an image to the store. Blocking.
 pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error> {
     let Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers: layer_parts, names } = parts;
     let configuration = Configuration::parse(manifest.config.digest, &config_bytes)?;
@@ -54,13 +55,18 @@ pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error>
             blobs.absorb(lease);
         }
     }
-    store.blobs.sync()?;
-    store.layers.sync()?;
+    let cover = cover::make(&store.layers, &configuration.diff_ids)?;
+    let cover = cover.and_then(|lease| {
+        let digest = lease.digests().first().copied();
+        layers.absorb(lease);
+        digest
+    });
     let record = Record {
         id,
         manifest: manifest_digest,
         index,
         layers: configuration.diff_ids.clone(),
+        cover,
         streams,
         size: manifest.size(),
         tags: Vec::new(),

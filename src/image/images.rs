@@ -146,7 +146,7 @@ impl Images {
             index.entries.remove(&id)
         };
         // When nobody can find the image any more, and without the lock.
-        removed.map(Entry::release);
+        removed.into_iter().for_each(Entry::release);
         Ok(())
     }
 
@@ -209,7 +209,7 @@ impl Images {
             index.entries.insert(id, entry)
         };
         // What the image kept before goes without the lock; what it still needs is claimed again already.
-        replaced.map(Entry::release);
+        replaced.into_iter().for_each(Entry::release);
         image
     }
 
@@ -270,7 +270,7 @@ fn load(path: &Path, layers: &Layers, blobs: &Blobs) -> Result<Addition, Error> 
     }
     let configuration = Configuration::parse(record.id, &blobs.read(record.id)?)?;
     Ok(Addition {
-        layers: layers.shelf().lease(&record.layers)?,
+        layers: layers.shelf().lease(&record.all_layers())?,
         blobs: blobs.shelf().lease(&record.blobs())?,
         record,
         configuration,

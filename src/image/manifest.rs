@@ -225,7 +225,7 @@ mod tests {
         let others =
             [choice("linux", "riscv64", ""), choice("windows", arch, ""), choice("linux", arch, "v99"), attestation];
         let digest = |choice: &serde_json::Value| choice["digest"].as_str().expect("a digest").parse().expect("parses");
-        assert_eq!(chosen(&[&others[..], &[good.clone()]].concat()), Ok(digest(&good)));
+        assert_eq!(chosen(&[&others[..], std::slice::from_ref(&good)].concat()), Ok(digest(&good)));
         let better = choice("linux", arch, best);
         assert_eq!(chosen(&[better.clone(), good.clone()]), Ok(digest(&better)));
         assert!(chosen(&others).is_err_and(|error| error.contains(&format!("linux/{arch}"))));

@@ -20,6 +20,7 @@ mod assemble;
 mod chunks;
 mod config;
 mod content;
+mod cover;
 mod durable;
 mod error;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod pull;
 mod receive;
 mod record;
 pub mod registry;
+mod settle;
 mod snapshot;
 mod store;
 mod tar;

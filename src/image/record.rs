@@ -20,7 +20,7 @@ pub struct Image {
     pub size: u64,
     /// How it wants to be run.
     pub config: ImageConfig,
-    /// Diff ids of the layers, bottom first.
+    /// What it is mounted from, bottom first: layers by their diff ids, and possibly a cover (see `cover.rs`).
     pub layers: Vec<Digest>,
     /// When it was made, if its configuration tells.
     pub created: Option<Timestamp>,
@@ -40,6 +40,9 @@ pub(super) struct Record {
     pub(super) index: Option<Digest>,
     /// Diff ids of the layers, bottom first.
     pub(super) layers: Vec<Digest>,
+    /// The layer that lies on top of them, if one is needed.
+    #[serde(default)]
+    pub(super) cover: Option<Digest>,
     /// Layers' streams that are kept as blobs.
     #[serde(default)]
     pub(super) streams: Vec<Digest>,
@@ -57,6 +60,11 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Everything that the image is mounted from, bottom first.
+    pub(super) fn all_layers(&self) -> Vec<Digest> {
+        self.layers.iter().copied().chain(self.cover).collect()
+    }
+
     /// Blobs that belong to the image.
     pub(super) fn blobs(&self) -> Vec<Digest> {
         let documents = [Some(self.id), Some(self.manifest), self.index].into_iter().flatten();
@@ -83,7 +91,7 @@ impl Record {
             digests: self.digests.clone(),
             size: self.size,
             config: configuration.image.clone(),
-            layers: self.layers.clone(),
+            layers: self.all_layers(),
             created: configuration.created,
             pinned,
         }

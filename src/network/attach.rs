@@ -5,10 +5,10 @@ use std::{io, os::fd::AsFd, path::Path};
 use futures_util::future::{try_join, try_join3};
 
 use super::{
-    Attachment, Error, host,
+    Attachment, Error,
     lease::{Lease, Phase},
     link::{self, Link, bridge, veth},
-    netns::{self, Connection, Netns},
+    netns::{Connection, Netns},
     plan::{self, LinkPlan},
     worker::Worker,
 };
@@ -51,7 +51,7 @@ impl Worker {
         let lease = match known {
             Some(lease) => lease,
             None => {
-                let ipv6 = self.ipv6 && netns.run(|| Ok(netns::has_ipv6()))?;
+                let ipv6 = self.host.has_ipv6() && pod_side.has_ipv6();
                 self.shared.book().reserve(pod, mappings, ipv6)?
             }
         };
@@ -75,9 +75,6 @@ impl Worker {
     async fn set_up(&mut self, lease: &Lease, netns: &Netns, pod_side: &Connection) -> Result<(), Error> {
         let plan = plan::link(lease, self.config.driver);
         self.set_up_link(&plan, netns, pod_side).await?;
-        if plan.from_loopback {
-            host::route_loopback_over(&plan.host.name)?;
-        }
         self.open_ports(lease)?;
         self.shared.book().set_phase(&lease.pod, Phase::Attached)
     }
@@ -91,10 +88,14 @@ impl Worker {
         let (host_end, pod_end) = try_join(find_host, find_pod).await?;
         let host_side = async {
             link::configure(host, host_end.index, &plan.host).await?;
+            link::route_loopback_over(host, &host_end, &plan.from_loopback).await?;
             if plan.bridged { bridge::set_hairpin(host, host_end.index).await } else { Ok(()) }
         };
         let pod_side = link::configure(pod, pod_end.index, &plan.pod);
         try_join3(host_side, pod_side, link::set_up(pod, LOOPBACK)).await?;
+        // The end that came up first did so without a peer. The kernel lets it send from some later moment on, or when
+        // it is asked for (since 6.9): the pod's first packet must not be lost.
+        try_join(link::by_index(host, host_end.index), link::by_index(pod, pod_end.index)).await?;
         Ok(())
     }
 
@@ -102,8 +103,7 @@ impl Worker {
         if lease.ports.is_empty() {
             return Ok(());
         }
-        let policy = self.policy();
-        match self.firewall.open_ports(&lease.ports, &policy) {
+        match self.firewall.open_ports(&lease.ports, self.is_routed()) {
             // Somebody has removed the table. The lease is written down, so its ports are in the new one.
             Err(Error::Firewall { source, .. }) if source.kind() == io::ErrorKind::NotFound => self.rebuild_table(),
             result => result,

@@ -34,9 +34,8 @@ impl Worker {
         if lease.ports.is_empty() {
             return Ok(());
         }
-        let policy = self.policy();
         // Elements are missing when somebody changed the table, or when setting the pod up failed before they were made.
-        self.firewall.close_ports(&lease.ports, &policy).or_else(|_| self.rebuild_table())
+        self.firewall.close_ports(&lease.ports, self.is_routed()).or_else(|_| self.rebuild_table())
     }
 
     /// Has the link of a lease deleted, and the lease ended after that.

@@ -1,6 +1,6 @@
 //! What can go wrong with the network of a pod.
 
-use std::{io, net::IpAddr, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use ipnet::IpNet;
 
@@ -101,9 +101,6 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The address is not one of a pod.
-    #[error("address {0} is not leased")]
-    NotLeased(IpAddr),
     /// The network has been closed.
     #[error("the network is shut down")]
     Closed,
@@ -115,7 +112,6 @@ impl Classify for Error {
             Self::Config(_) | Self::PodCidr { .. } | Self::Port { .. } => Kind::InvalidArgument,
             Self::PortTaken { .. } | Self::Releasing(_) => Kind::FailedPrecondition,
             Self::PoolEmpty(_) | Self::BridgeFull(_) => Kind::ResourceExhausted,
-            Self::NotLeased(_) => Kind::NotFound,
             Self::Lacks { .. } | Self::Closed => Kind::Unavailable,
             Self::Netns { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::NotFound,
             Self::Netns { source, .. }

@@ -33,11 +33,11 @@ fn keep_router_advertisements() -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets packets of the host's loopback addresses go over a link and come back by it.
+/// Lets packets of the host's IPv4 loopback addresses go over a link, and answers come in by it.
 ///
 /// # Errors
 /// When the kernel parameter cannot be written.
-pub(super) fn route_loopback_over(link: &str) -> Result<(), Error> {
+pub(super) fn route_loopback_v4_over(link: &str) -> Result<(), Error> {
     set(&format!("ipv4/conf/{link}/route_localnet"), "1")
 }
 

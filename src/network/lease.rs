@@ -97,6 +97,11 @@ impl LeaseBook {
         Ok(())
     }
 
+    /// The subnets of which addresses are leased now.
+    pub(super) fn pool_subnets(&self) -> Vec<IpNet> {
+        self.pools.iter().map(Pool::subnet).collect()
+    }
+
     /// The subnets of which addresses are leased now, and those of which some are still leased.
     pub(super) fn subnets(&self) -> Vec<IpNet> {
         let leased = self.leases.values().flat_map(|lease| &lease.addresses).map(IpNet::trunc);

@@ -11,6 +11,7 @@ mod config;
 mod detach;
 mod dial;
 mod error;
+mod family;
 mod firewall;
 mod host;
 mod ipam;

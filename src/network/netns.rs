@@ -60,16 +60,16 @@ impl Netns {
     /// When the namespace cannot be entered or the socket cannot be made.
     pub(super) fn connect(&self) -> Result<Connection, Error> {
         let runtime = tokio::runtime::Handle::current();
-        let socket = self.run(|| {
+        let (socket, ipv6) = self.run(|| {
             let _entered = runtime.enter();
-            TokioSocket::new(NETLINK_ROUTE)
+            Ok((TokioSocket::new(NETLINK_ROUTE)?, has_ipv6()))
         })?;
-        Ok(Connection::over(socket))
+        Ok(Connection::over(socket, ipv6))
     }
 }
 
-/// Whether pods of this namespace can have IPv6 addresses. To be called by a thread that is in it.
-pub(super) fn has_ipv6() -> bool {
+/// Whether the calling thread's namespace can have IPv6 addresses.
+fn has_ipv6() -> bool {
     let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
     disabled.is_ok_and(|text| text.trim() == "0")
 }
@@ -78,6 +78,7 @@ pub(super) fn has_ipv6() -> bool {
 #[derive(Debug)]
 pub(super) struct Connection {
     handle: Handle,
+    ipv6: bool,
     task: JoinHandle<()>,
 }
 
@@ -87,12 +88,17 @@ impl Connection {
     /// # Errors
     /// When the socket cannot be made.
     pub(super) fn here() -> io::Result<Self> {
-        Ok(Self::over(TokioSocket::new(NETLINK_ROUTE)?))
+        Ok(Self::over(TokioSocket::new(NETLINK_ROUTE)?, has_ipv6()))
     }
 
-    fn over(socket: TokioSocket) -> Self {
+    fn over(socket: TokioSocket, ipv6: bool) -> Self {
         let (connection, handle, _) = rtnetlink::from_socket(socket);
-        Self { handle, task: tokio::spawn(connection) }
+        Self { handle, ipv6, task: tokio::spawn(connection) }
+    }
+
+    /// Whether links of the namespace can have IPv6 addresses.
+    pub(super) fn has_ipv6(&self) -> bool {
+        self.ipv6
     }
 
     /// For requests.

@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{config::Driver, ipam, lease::Lease};
+use super::{config::Driver, family::Family, ipam, lease::Lease};
 use crate::types::Id;
 
 /// Name of the link in every pod.
@@ -44,8 +44,9 @@ pub(super) struct LinkPlan {
     pub(super) pod: End,
     /// Whether the host's end is to be a port of the bridge.
     pub(super) bridged: bool,
-    /// Whether packets of the host's loopback addresses go over the link: the way from `127.0.0.1` to a host port.
-    pub(super) from_loopback: bool,
+    /// Whose loopback addresses of the host may go over the host's end: the way from `127.0.0.1` and `::1` to host ports.
+    /// Empty with a bridge, which is prepared for that once.
+    pub(super) from_loopback: Vec<Family>,
 }
 
 /// One end of a link.
@@ -92,7 +93,7 @@ pub(super) fn pod_mac(pod: &Id) -> Mac {
 /// The link of a lease.
 pub(super) fn link(lease: &Lease, driver: Driver) -> LinkPlan {
     let mac = pod_mac(&lease.pod);
-    let from_loopback = lease.ports.iter().any(|port| port.target.is_ipv4());
+    let has_ports = |family: &Family| lease.ports.iter().any(|port| Family::of(port.target.ip()) == *family);
     match driver {
         Driver::Routed => LinkPlan {
             host: End {
@@ -114,7 +115,7 @@ pub(super) fn link(lease: &Lease, driver: Driver) -> LinkPlan {
                     .collect(),
             },
             bridged: false,
-            from_loopback,
+            from_loopback: Family::ALL.into_iter().filter(has_ports).collect(),
         },
         Driver::Bridge => LinkPlan {
             host: End {
@@ -132,8 +133,7 @@ pub(super) fn link(lease: &Lease, driver: Driver) -> LinkPlan {
                 neighbours: Vec::new(),
             },
             bridged: true,
-            // The bridge itself is the link that such packets go over; it is prepared once.
-            from_loopback: false,
+            from_loopback: Vec::new(),
         },
     }
 }
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(show(&plan.pod.routes), ["0.0.0.0/0 via 10.88.0.1", "::/0 via fe80::ff:fe00:1"]);
         assert_eq!(plan.pod.addresses, ["10.88.0.7/32".parse().expect("net"), "fd00::7/128".parse().expect("net")]);
         assert_eq!(plan.host.neighbours[0].mac.to_string(), "02:ab:ab:ab:ab:ab");
-        assert!(!plan.bridged && !plan.from_loopback);
+        assert!(!plan.bridged && plan.from_loopback.is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, family::Family};
 use crate::types::{Id, PortMapping, Protocol};
 
 /// A port of the host and the address of a pod that it leads to, both of the same family.
@@ -65,7 +65,7 @@ pub(super) fn resolve(mappings: &[PortMapping], ips: &[IpAddr]) -> Result<Vec<Ho
 }
 
 fn same_family(address: Option<IpAddr>, ip: IpAddr) -> bool {
-    address.is_none_or(|address| address.is_ipv4() == ip.is_ipv4())
+    address.is_none_or(|address| Family::of(address) == Family::of(ip))
 }
 
 /// As with `bind(2)`: all addresses of a family overlap with each one of it.
@@ -73,10 +73,10 @@ fn overlap(a: &HostPort, b: &HostPort) -> bool {
     key(a) == key(b) && (a.address.is_none() || b.address.is_none() || a.address == b.address)
 }
 
-type Key = (bool, Protocol, u16);
+type Key = (Family, Protocol, u16);
 
 fn key(port: &HostPort) -> Key {
-    (port.target.is_ipv4(), port.protocol, port.port)
+    (Family::of(port.target.ip()), port.protocol, port.port)
 }
 
 /// Who has which host port.

@@ -39,9 +39,12 @@ pub(super) const fn dying(group: u32) -> u32 {
 
 /// Deletes links as they come in, and ends their leases, until nobody can send any more.
 pub(super) async fn run(shared: Arc<Shared>, group: u32, mut queue: UnboundedReceiver<Doomed>) {
-    let connection = match Connection::here() {
-        Ok(connection) => connection,
-        Err(error) => return tracing::error!(%error, "links of removed pods cannot be deleted"),
+    let connection = loop {
+        match Connection::here() {
+            Ok(connection) => break connection,
+            Err(error) => tracing::warn!(%error, "links of removed pods cannot be deleted yet"),
+        }
+        tokio::time::sleep(RETRY).await;
     };
     let mut waiting = VecDeque::new();
     while let Some(first) = queue.recv().await {

@@ -14,11 +14,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Attachment, Config, Driver, Error, Recovery,
+    family::Family,
     firewall::{Firewall, Policy},
     host,
     lease::{Lease, LeaseBook, Phase, write_by_rename},
     link::{self, Link, bridge},
-    netns::{self, Connection},
+    netns::Connection,
     plan,
     port::HostPort,
     teardown::{self, Doomed},
@@ -109,8 +110,6 @@ pub(super) struct Worker {
     pub(super) group: u32,
     /// Maximum transmission unit of pod links in bytes.
     pub(super) mtu: u32,
-    /// Whether the host has IPv6.
-    pub(super) ipv6: bool,
     pub(super) doomed: mpsc::UnboundedSender<Doomed>,
 }
 
@@ -121,7 +120,7 @@ impl Worker {
     async fn prepare(config: Config) -> Result<Self, Error> {
         let connect = || Connection::here().map_err(|source| Error::Lacks { what: "a netlink socket", source });
         let host = connect()?;
-        let ipv6 = netns::has_ipv6();
+        let ipv6 = host.has_ipv6();
         let subnets = usable(&remembered_subnets(&config).unwrap_or_else(|| config.subnets.clone()), ipv6)?;
         let book = LeaseBook::open(config.run_dir.join("leases"), &subnets)?;
         let shared = Arc::new(Shared { book: Mutex::new(book), condition: Mutex::new(None) });
@@ -135,14 +134,14 @@ impl Worker {
         let bridge_group = if config.driver == Driver::Bridge { group } else { 0 };
         let bridge = bridge::ensure(host.handle(), &config.device, mtu, bridge_group).await?;
         if config.driver == Driver::Bridge {
-            host::route_loopback_over(&config.device)?;
+            link::route_loopback_over(host.handle(), &bridge, &[Family::V4]).await?;
         }
 
         let (doomed, queue) = mpsc::unbounded_channel();
         let for_teardown = shared.clone();
         spawn("network-teardown", teardown::run(for_teardown, group, queue))?;
         let firewall = Firewall::open(config.table.clone())?;
-        let mut worker = Self { config, shared, host, firewall, bridge, group, mtu, ipv6, doomed };
+        let mut worker = Self { config, shared, host, firewall, bridge, group, mtu, doomed };
         worker.add_gateways().await?;
         worker.rebuild_table()?;
         Ok(worker)
@@ -173,11 +172,23 @@ impl Worker {
     }
 
     async fn set_subnets(&mut self, subnets: &[IpNet]) -> Result<(), Error> {
-        let subnets = usable(subnets, self.ipv6)?;
+        let subnets = usable(subnets, self.host.has_ipv6())?;
+        let before = self.shared.book().pool_subnets();
         self.shared.book().set_subnets(&subnets)?;
+        if self.shared.book().pool_subnets() == before {
+            return Ok(());
+        }
+        let applied = self.apply_subnets(&subnets).await;
+        if applied.is_err() {
+            self.shared.book().set_subnets(&before)?;
+        }
+        applied
+    }
+
+    async fn apply_subnets(&mut self, subnets: &[IpNet]) -> Result<(), Error> {
         self.add_gateways().await?;
-        write_by_rename(&subnets_file(&self.config), &subnets)?;
-        self.rebuild_table()
+        self.rebuild_table()?;
+        write_by_rename(&subnets_file(&self.config), &subnets)
     }
 
     async fn add_gateways(&self) -> Result<(), Error> {
@@ -189,14 +200,19 @@ impl Worker {
     }
 
     /// What the table is to say now.
-    pub(super) fn policy(&self) -> Policy {
+    fn policy(&self) -> Policy {
         Policy {
             group: self.group,
             subnets: self.shared.book().subnets(),
             masquerade: self.config.masquerade,
             unmasqueraded: self.config.unmasqueraded.clone(),
-            routed: self.config.driver == Driver::Routed,
+            routed: self.is_routed(),
         }
+    }
+
+    /// Whether each pod has a link of its own to the host.
+    pub(super) fn is_routed(&self) -> bool {
+        self.config.driver == Driver::Routed
     }
 
     /// Makes the table anew from the leases.
@@ -252,8 +268,8 @@ fn group(table: &str) -> u32 {
 /// Those subnets that this host can use.
 fn usable(subnets: &[IpNet], ipv6: bool) -> Result<Vec<IpNet>, Error> {
     let subnets: Vec<IpNet> = subnets.iter().filter(|net| ipv6 || net.addr().is_ipv4()).map(IpNet::trunc).collect();
-    for family in [true, false] {
-        if subnets.iter().filter(|net| net.addr().is_ipv4() == family).count() > 1 {
+    for family in Family::ALL {
+        if subnets.iter().filter(|net| Family::of(net.addr()) == family).count() > 1 {
             return Err(Error::Config("more than one pod subnet of a family".to_owned()));
         }
     }

@@ -11,6 +11,7 @@ pub mod descriptors;
 pub mod exit;
 pub mod fork;
 pub mod heap;
+pub mod idle;
 #[cfg(test)]
 pub(crate) mod isolate;
 pub mod keyctl;

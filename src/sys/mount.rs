@@ -18,9 +18,11 @@ use rustix::{
 pub struct FileSystem(OwnedFd);
 
 impl FileSystem {
-    /// Begins one of this type.
+    /// Begins one of this type; what it is called as a source is the type too.
     pub fn new(kind: &str) -> Result<Self> {
-        fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map(Self)
+        let new = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map(Self)?;
+        new.string("source", kind)?;
+        Ok(new)
     }
 
     /// Sets an option that is a word.

@@ -192,11 +192,18 @@ async fn negative_timeouts() {
 }
 
 #[tokio::test]
-async fn a_label_of_a_mebibyte_is_kept() {
+async fn large_labels_are_kept_and_larger_ones_refused() {
     requires!(Root);
     let daemon = Daemon::start().await;
-    let mut config = pod(&daemon, "p");
-    config.labels.insert("large".into(), "x".repeat(1 << 20));
+    let with_label = |size: usize| {
+        let mut config = pod(&daemon, "p");
+        config.labels.insert("large".into(), "x".repeat(size));
+        config
+    };
+    let (code, message) = refused_pod(&daemon, Some(with_label(1 << 20)), "a label of a mebibyte").await;
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(message.contains("labels"), "{message}");
+    let config = with_label(1 << 18);
     let pod = daemon.run_pod(&config).await;
     assert_eq!(daemon.pod_status(&pod).await.labels, config.labels);
 }

@@ -106,7 +106,7 @@ async fn pods_are_made_from_flags_and_from_files() {
     let daemon = Daemon::start().await;
     daemon.import_busybox().await;
     let file = daemon.path("pod.json");
-    std::fs::write(&file, r#"{"metadata": {"name": "filed", "namespace": "n", "uid": "u"}, "labels": {"a": "b"}}"#)
+    std::fs::write(&file, r#"{"metadata": {"name": "filed", "namespace": "n"}, "labels": {"a": "b"}}"#)
         .expect("write the file");
     let id = text(&daemon, &["pod", "run", "--config", &file.display().to_string(), "--hostname", "flagged"]).await;
     let name = text(&daemon, &["run", "--rm", "--pod", id.trim(), BUSYBOX, "hostname"]).await;

@@ -53,7 +53,8 @@ async fn users_are_numbers_names_or_the_images() {
     });
     assert_eq!(strict.await, "1000 50 50 77 78\n");
 
-    for (user, ids) in [("app", "1000 1000 1000 29 2000"), ("1234:77", "1234 77 77"), ("app:audio", "1000 29 29")] {
+    for (user, ids) in [("app", "1000 1000 1000 29 2000"), ("1234:77", "1234 77 77"), ("app:audio", "1000 29 29 2000")]
+    {
         let image = Archive::busybox().with_config(&serde_json::json!({ "User": user }));
         daemon.import(image.oci_layout("user:latest"), "").await.expect("import");
         let mut config = shell("c", IDS);
@@ -190,15 +191,14 @@ async fn paths_are_hidden_and_protected() {
     requires!(Root);
     let daemon = Daemon::start().await;
     daemon.import_busybox().await;
-    let script = "ls; cat /etc/group; ls -A /usr | wc -l; echo x > /tmp/word; cat /no/such/path";
+    let script = "cat /etc/group; ls -A /usr | wc -l; echo x > /tmp/word";
     let text = output(&daemon, script, |context| {
-        context.masked_paths = ["/bin/ls", "/etc/group", "/usr", "/no/such/masked"].map(str::to_owned).to_vec();
+        context.masked_paths = ["/etc/group", "/usr", "/no/such/masked"].map(str::to_owned).to_vec();
         context.readonly_paths = ["/tmp", "/no/such/readonly"].map(str::to_owned).to_vec();
     })
     .await;
-    assert!(text.contains("ls: Permission denied"), "{text}");
+    assert!(text.starts_with("0\n"), "{text}");
     assert!(text.contains("Read-only file system"), "{text}");
-    assert!(!text.contains("audio"), "{text}");
     let (code, _) = {
         let config = pod(&daemon, "p");
         let pod = daemon.run_pod(&config).await;

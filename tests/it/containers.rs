@@ -35,7 +35,7 @@ async fn a_container_is_created_runs_ends_and_goes() {
     assert_eq!((created.started_at, created.finished_at), (0, 0));
     assert_eq!(created.metadata, config.metadata);
     assert_eq!((&created.labels, &created.annotations), (&config.labels, &config.annotations));
-    assert_eq!(created.image.as_ref().expect("an image").image, BUSYBOX);
+    assert_eq!(created.image.as_ref().expect("an image").image, format!("docker.io/library/{BUSYBOX}"));
     assert!(!created.image_ref.is_empty() && created.image_id.starts_with("sha256:"), "{created:?}");
     assert_eq!(created.log_path, format!("{}/c.log", pod_config.log_directory));
 
@@ -87,7 +87,7 @@ async fn a_program_that_cannot_be_executed_is_a_start_error() {
     let pod_config = pod(&daemon, "p");
     let pod = daemon.run_pod(&pod_config).await;
     for (number, (program, cause)) in
-        [("/no/such/program", "no such file"), ("/etc/passwd", "permission denied"), ("/etc", "permission denied")]
+        [("/no/such/program", "no such file"), ("/etc/passwd", "permission denied"), ("/etc", "is a directory")]
             .into_iter()
             .enumerate()
     {
@@ -258,7 +258,7 @@ async fn environment_and_working_directory_are_the_requests() {
     let pair = |key: &str, value: &str| KeyValue { key: key.into(), value: value.into() };
     config.envs = vec![pair("A", "1"), pair("B", "x=y z"), pair("A", "2")];
     let (_, text) = daemon.run_to_end(&config).await;
-    assert_eq!(text, "/tmp/made/here\n2|x=y z|to-end|/root\n");
+    assert_eq!(text, "/tmp/made/here\n2|x=y z|to-end-0|/root\n");
 }
 
 #[tokio::test]

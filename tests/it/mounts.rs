@@ -204,11 +204,24 @@ async fn mounts_that_cannot_be_are_refused_and_leave_nothing() {
         let answer = daemon.try_create(&pod, &with_mounts(vec![wrong]), &config).await;
         assert_eq!(refusal(answer.map(tonic::Response::new)).0, Code::InvalidArgument, "{what}");
     }
-    let missing = with_mounts(vec![mount(daemon.path("missing/source"), "/m")]);
-    let answer = match daemon.try_create(&pod, &missing, &config).await {
+    let impossible = with_mounts(vec![mount("/etc/passwd/below-a-file", "/m")]);
+    let answer = match daemon.try_create(&pod, &impossible, &config).await {
         Ok(id) => daemon.try_start(&id).await,
         Err(status) => Err(status),
     };
     let (_, message) = refusal(answer.map(tonic::Response::new));
-    assert!(message.contains("missing/source"), "{message}");
+    assert!(message.contains("below-a-file"), "{message}");
+}
+
+/// As other engines do: kubelet's callers rely on it, and critest checks it.
+#[tokio::test]
+async fn a_missing_source_is_made_as_a_directory() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let source = daemon.path("missing/source");
+    let mut config = shell("c", "echo word > /m/file");
+    config.mounts = vec![mount(&source, "/m")];
+    daemon.run_to_end(&config).await;
+    assert_eq!(fs::read_to_string(source.join("file")).expect("the file"), "word\n");
 }

@@ -40,3 +40,26 @@ fn with_states(engine: &Engine, event: &Event) -> wire::ContainerEventResponse {
     let of_pod = ContainerFilter { pod_id: Some(event.pod.to_string()), ..Default::default() };
     event::to_wire(event, pod.as_ref(), &engine.containers(&of_pod))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::EventKind,
+        types::{Id, Timestamp},
+    };
+
+    #[tokio::test]
+    async fn a_slow_reader_loses_events_but_not_the_stream() {
+        let id = Id::from_bytes([1; 32]);
+        let (sender, receiver) = broadcast::channel(2);
+        let stream = follow(receiver);
+        for at in 0..5 {
+            let event = Event { subject: id.clone(), pod: id.clone(), kind: EventKind::Started, at: Timestamp(at) };
+            sender.send(event).expect("somebody listens");
+        }
+        drop(sender);
+        let seen: Vec<_> = stream.map(|event| event.at.0).collect().await;
+        assert_eq!(seen, [3, 4]);
+    }
+}

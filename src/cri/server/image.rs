@@ -5,12 +5,12 @@ use tonic::{Request, Response, Status};
 use super::{
     Door,
     batch::{Batches, batches},
-    verbose,
+    image_name, verbose,
 };
 use crate::{
     cri::{
         convert::{
-            image::{auth_from_wire, details, filter_from_wire, name_from_wire, to_wire},
+            image::{auth_from_wire, details, filter_from_wire, to_wire},
             usage::filesystem_to_wire,
         },
         status::pull_failed,
@@ -48,14 +48,14 @@ impl ImageService for Door {
         request: Request<ImageStatusRequest>,
     ) -> Result<Response<ImageStatusResponse>, Status> {
         let request = request.into_inner();
-        let image = self.engine()?.images().resolve(&name_from_wire(request.image)?);
+        let image = self.engine()?.images().resolve(&image_name(request.image)?);
         let info = verbose(request.verbose, || image.as_ref().map(|image| details(image)));
         Ok(Response::new(ImageStatusResponse { image: image.map(|image| to_wire(&image)), info }))
     }
 
     async fn pull_image(&self, request: Request<PullImageRequest>) -> Result<Response<PullImageResponse>, Status> {
         let request = request.into_inner();
-        let (name, auth) = (name_from_wire(request.image)?, auth_from_wire(request.auth));
+        let (name, auth) = (image_name(request.image)?, auth_from_wire(request.auth));
         let image = self.engine()?.images().pull(&name, auth).await.map_err(|error| pull_failed(&error))?;
         Ok(Response::new(PullImageResponse { image_ref: image.id.to_string() }))
     }
@@ -64,7 +64,7 @@ impl ImageService for Door {
         &self,
         request: Request<RemoveImageRequest>,
     ) -> Result<Response<RemoveImageResponse>, Status> {
-        let name = name_from_wire(request.into_inner().image)?;
+        let name = image_name(request.into_inner().image)?;
         self.engine()?.images().remove(&name).await?;
         Ok(Response::new(RemoveImageResponse {}))
     }

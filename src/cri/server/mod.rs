@@ -13,12 +13,14 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
+use tracing::Span;
 
+use super::convert::{self, Invalid};
 use crate::{
     berth_wire::engine_server::EngineServer,
     engine::Engine,
     streaming::{self, Ticket},
-    wire::{image_service_server::ImageServiceServer, runtime_service_server::RuntimeServiceServer},
+    wire::{self, image_service_server::ImageServiceServer, runtime_service_server::RuntimeServiceServer},
 };
 
 /// The largest request taken, as large as the largest answer that kubelet takes.
@@ -88,6 +90,27 @@ impl Door {
     fn url(&self, ticket: Ticket) -> Result<String, Status> {
         Ok(self.inside()?.streams.url(ticket)?)
     }
+}
+
+/// The id of the pod that an RPC is about, also noted in the log's span.
+fn pod_id(id: String) -> Result<String, Invalid> {
+    let id = convert::id("pod_sandbox_id", id)?;
+    Span::current().record("pod", &id);
+    Ok(id)
+}
+
+/// The id of the container that an RPC is about, also noted in the log's span.
+fn container_id(id: String) -> Result<String, Invalid> {
+    let id = convert::id("container_id", id)?;
+    Span::current().record("container", &id);
+    Ok(id)
+}
+
+/// The name of the image that an RPC is about, also noted in the log's span.
+fn image_name(image: Option<wire::ImageSpec>) -> Result<String, Invalid> {
+    let name = convert::image::name_from_wire(image)?;
+    Span::current().record("image", &name);
+    Ok(name)
 }
 
 /// What a verbose answer adds: one entry, `info`, as crictl expects it.

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
+use tracing::Span;
 
 use super::{
     Door,
     batch::{Batches, batches},
-    verbose,
+    container_id, pod_id, verbose,
 };
 use crate::{
     cri::{
-        convert::{Invalid, arguments, container, each, id, node, pod, required, resources, usage},
+        convert::{Invalid, arguments, container, each, node, pod, required, resources, usage},
         status::{creation_failed, unimplemented},
     },
     engine::{ContainerFilter, ContainerView, PodView},
@@ -60,6 +61,7 @@ impl RuntimeService for Door {
     ) -> Result<Response<RunPodSandboxResponse>, Status> {
         let config = pod::from_wire(request.into_inner())?;
         let id = self.engine()?.run_pod(config).await?;
+        Span::current().record("pod", id.as_str());
         Ok(Response::new(RunPodSandboxResponse { pod_sandbox_id: id.to_string() }))
     }
 
@@ -67,7 +69,7 @@ impl RuntimeService for Door {
         &self,
         request: Request<StopPodSandboxRequest>,
     ) -> Result<Response<StopPodSandboxResponse>, Status> {
-        let id = id("pod_sandbox_id", request.into_inner().pod_sandbox_id)?;
+        let id = pod_id(request.into_inner().pod_sandbox_id)?;
         self.engine()?.stop_pod(&id).await?;
         Ok(Response::new(StopPodSandboxResponse {}))
     }
@@ -76,7 +78,7 @@ impl RuntimeService for Door {
         &self,
         request: Request<RemovePodSandboxRequest>,
     ) -> Result<Response<RemovePodSandboxResponse>, Status> {
-        let id = id("pod_sandbox_id", request.into_inner().pod_sandbox_id)?;
+        let id = pod_id(request.into_inner().pod_sandbox_id)?;
         self.engine()?.remove_pod(&id).await?;
         Ok(Response::new(RemovePodSandboxResponse {}))
     }
@@ -86,7 +88,7 @@ impl RuntimeService for Door {
         request: Request<PodSandboxStatusRequest>,
     ) -> Result<Response<PodSandboxStatusResponse>, Status> {
         let request = request.into_inner();
-        let pod = self.engine()?.pod(&id("pod_sandbox_id", request.pod_sandbox_id)?)?;
+        let pod = self.engine()?.pod(&pod_id(request.pod_sandbox_id)?)?;
         let containers = self.containers_of(&pod)?;
         Ok(Response::new(PodSandboxStatusResponse {
             status: Some(pod::status_to_wire(&pod)),
@@ -117,11 +119,12 @@ impl RuntimeService for Door {
         request: Request<CreateContainerRequest>,
     ) -> Result<Response<CreateContainerResponse>, Status> {
         let request = request.into_inner();
-        let pod = id("pod_sandbox_id", request.pod_sandbox_id)?;
+        let pod = pod_id(request.pod_sandbox_id)?;
         let config =
             container::config_from_wire(required("config", request.config)?).map_err(|e| e.within("config"))?;
         let created = self.engine()?.create_container(&pod, config).await;
         let container_id = created.map_err(|error| creation_failed(&error))?.to_string();
+        Span::current().record("container", &container_id);
         Ok(Response::new(CreateContainerResponse { container_id }))
     }
 
@@ -129,7 +132,7 @@ impl RuntimeService for Door {
         &self,
         request: Request<StartContainerRequest>,
     ) -> Result<Response<StartContainerResponse>, Status> {
-        let id = id("container_id", request.into_inner().container_id)?;
+        let id = container_id(request.into_inner().container_id)?;
         self.engine()?.start_container(&id).await?;
         Ok(Response::new(StartContainerResponse {}))
     }
@@ -139,7 +142,7 @@ impl RuntimeService for Door {
         request: Request<StopContainerRequest>,
     ) -> Result<Response<StopContainerResponse>, Status> {
         let request = request.into_inner();
-        let id = id("container_id", request.container_id)?;
+        let id = container_id(request.container_id)?;
         let grace = seconds("timeout", request.timeout)?;
         self.engine()?.stop_container(&id, grace).await?;
         Ok(Response::new(StopContainerResponse {}))
@@ -149,7 +152,7 @@ impl RuntimeService for Door {
         &self,
         request: Request<RemoveContainerRequest>,
     ) -> Result<Response<RemoveContainerResponse>, Status> {
-        let id = id("container_id", request.into_inner().container_id)?;
+        let id = container_id(request.into_inner().container_id)?;
         self.engine()?.remove_container(&id).await?;
         Ok(Response::new(RemoveContainerResponse {}))
     }
@@ -175,7 +178,7 @@ impl RuntimeService for Door {
         request: Request<ContainerStatusRequest>,
     ) -> Result<Response<ContainerStatusResponse>, Status> {
         let request = request.into_inner();
-        let id = id("container_id", request.container_id)?;
+        let id = container_id(request.container_id)?;
         let engine = self.engine()?;
         let container = engine.container(&id)?;
         let plan = || engine.container_plan(&id).unwrap_or_default();
@@ -188,7 +191,7 @@ impl RuntimeService for Door {
         request: Request<UpdateContainerResourcesRequest>,
     ) -> Result<Response<UpdateContainerResourcesResponse>, Status> {
         let request = request.into_inner();
-        let id = id("container_id", request.container_id)?;
+        let id = container_id(request.container_id)?;
         let limits = resources::from_wire(required("linux", request.linux)?).map_err(|e| e.within("linux"))?;
         self.engine()?.update_resources(&id, limits).await?;
         Ok(Response::new(UpdateContainerResourcesResponse {}))
@@ -198,14 +201,14 @@ impl RuntimeService for Door {
         &self,
         request: Request<ReopenContainerLogRequest>,
     ) -> Result<Response<ReopenContainerLogResponse>, Status> {
-        let id = id("container_id", request.into_inner().container_id)?;
+        let id = container_id(request.into_inner().container_id)?;
         self.engine()?.reopen_log(&id).await?;
         Ok(Response::new(ReopenContainerLogResponse {}))
     }
 
     async fn exec_sync(&self, request: Request<ExecSyncRequest>) -> Result<Response<ExecSyncResponse>, Status> {
         let request = request.into_inner();
-        let id = id("container_id", request.container_id)?;
+        let id = container_id(request.container_id)?;
         let command = command("cmd", request.cmd)?;
         let limit = Some(seconds("timeout", request.timeout)?).filter(|limit| !limit.is_zero());
         let output = self.engine()?.exec_sync(&id, command, limit).await?;
@@ -214,7 +217,7 @@ impl RuntimeService for Door {
 
     async fn exec(&self, request: Request<ExecRequest>) -> Result<Response<ExecResponse>, Status> {
         let request = request.into_inner();
-        let id = id("container_id", request.container_id)?;
+        let id = container_id(request.container_id)?;
         let command = command("cmd", request.cmd)?;
         let streams = streams(request.tty, request.stdin, request.stdout, request.stderr)?;
         let container = self.engine()?.check_running(&id)?.to_string();
@@ -224,7 +227,7 @@ impl RuntimeService for Door {
 
     async fn attach(&self, request: Request<AttachRequest>) -> Result<Response<AttachResponse>, Status> {
         let request = request.into_inner();
-        let id = id("container_id", request.container_id)?;
+        let id = container_id(request.container_id)?;
         let streams = streams(request.tty, request.stdin, request.stdout, request.stderr)?;
         let container = self.engine()?.check_running(&id)?.to_string();
         let url = self.url(Ticket::Attach { container, streams })?;
@@ -236,7 +239,7 @@ impl RuntimeService for Door {
         request: Request<PortForwardRequest>,
     ) -> Result<Response<PortForwardResponse>, Status> {
         let request = request.into_inner();
-        let id = id("pod_sandbox_id", request.pod_sandbox_id)?;
+        let id = pod_id(request.pod_sandbox_id)?;
         let ports = each("port", request.port, |port| pod::port_number("", port, 1))?;
         let pod = self.engine()?.check_ready(&id)?.to_string();
         let url = self.url(Ticket::PortForward { pod, ports })?;
@@ -247,7 +250,7 @@ impl RuntimeService for Door {
         &self,
         request: Request<ContainerStatsRequest>,
     ) -> Result<Response<ContainerStatsResponse>, Status> {
-        let id = id("container_id", request.into_inner().container_id)?;
+        let id = container_id(request.into_inner().container_id)?;
         let stats = self.engine()?.container_usage(&id).await?;
         Ok(Response::new(ContainerStatsResponse { stats: Some(usage::container_to_wire(&stats)) }))
     }
@@ -272,7 +275,7 @@ impl RuntimeService for Door {
         &self,
         request: Request<PodSandboxStatsRequest>,
     ) -> Result<Response<PodSandboxStatsResponse>, Status> {
-        let id = id("pod_sandbox_id", request.into_inner().pod_sandbox_id)?;
+        let id = pod_id(request.into_inner().pod_sandbox_id)?;
         let stats = self.engine()?.pod_usage(&id).await?;
         Ok(Response::new(PodSandboxStatsResponse { stats: Some(usage::pod_to_wire(&stats)) }))
     }
@@ -365,7 +368,7 @@ impl RuntimeService for Door {
         request: Request<UpdatePodSandboxResourcesRequest>,
     ) -> Result<Response<UpdatePodSandboxResourcesResponse>, Status> {
         let request = request.into_inner();
-        let id = id("pod_sandbox_id", request.pod_sandbox_id)?;
+        let id = pod_id(request.pod_sandbox_id)?;
         let limits =
             resources::from_wire(required("resources", request.resources)?).map_err(|e| e.within("resources"))?;
         self.engine()?.update_pod_resources(&id, limits).await?;

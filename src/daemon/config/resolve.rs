@@ -57,7 +57,7 @@ impl Settings {
             certs_dir: existing.or(self.image.certs_dirs.first()).cloned().unwrap_or_default(),
             keep_blobs: self.image.keep_blobs,
             pinned: self.image.pinned.clone(),
-            ..image::Config::default()
+            credentials: self.image.credentials.clone(),
         }
     }
 

@@ -119,6 +119,8 @@ pub(crate) struct Network {
 pub(crate) struct Image {
     /// Directories of registry configuration; the first one that exists is used.
     pub certs_dirs: Vec<PathBuf>,
+    /// Files with credentials for pulls that bring none.
+    pub credentials: Vec<PathBuf>,
     /// Keep compressed layers.
     pub keep_blobs: bool,
     /// Images that must not be collected.
@@ -191,6 +193,7 @@ impl Default for Image {
     fn default() -> Self {
         Self {
             certs_dirs: ["/etc/berth/certs.d", "/etc/containerd/certs.d"].map(PathBuf::from).to_vec(),
+            credentials: Vec::new(),
             keep_blobs: false,
             pinned: Vec::new(),
         }

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -73,15 +73,18 @@ async fn both_versions_of_reflection_list_every_service() {
 }
 
 #[tokio::test]
-async fn stopping_drains_what_ends_and_cuts_off_what_does_not() {
+async fn stopping_waits_for_answers_but_not_for_callers_that_stay() {
     let directory = tempfile::tempdir().expect("a directory");
     let (server, channel) = served(directory.path()).await;
-    health(&channel, "").await;
-    assert_eq!(server.stop(Duration::from_secs(10)).await, Stop::Drained);
-    assert!(!directory.path().join("s.sock").exists());
-
-    let (server, channel) = served(directory.path()).await;
     let watching = HealthClient::new(channel).watch(HealthCheckRequest::default()).await.expect("begins");
-    assert_eq!(server.stop(Duration::from_millis(50)).await, Stop::Cut);
+    let began = Instant::now();
+    assert_eq!(server.stop(Duration::from_secs(30)).await, Stop::Drained);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(!directory.path().join("s.sock").exists());
     drop(watching);
+
+    let (server, _channel) = served(directory.path()).await;
+    let unanswered = server.requests.token();
+    assert_eq!(server.stop(Duration::from_millis(50)).await, Stop::Cut);
+    drop(unanswered);
 }

@@ -53,7 +53,7 @@ enum State {
     /// It was in the store before.
     Present(LayerPart),
     /// It is unpacked, and not visible yet.
-    Received(ReceivedLayer),
+    Received(Box<ReceivedLayer>),
 }
 
 impl Contents {
@@ -100,7 +100,7 @@ impl Contents {
             let expected = digest.map(|digest| Expected { digest, size });
             let received = ReceivedLayer::receive(store, Cursor::new(start).chain(reader), "", expected)?;
             let digest = received.unpacked().digest;
-            ArchivedLayer { digest, size, compression, state: State::Received(received) }
+            ArchivedLayer { digest, size, compression, state: State::Received(Box::new(received)) }
         };
         self.layers.insert(path, layer);
         Ok(())
@@ -158,7 +158,6 @@ impl Contents {
 
     /// Makes all layers visible. Blocking.
     pub(super) fn commit_layers(self, store: &Store) -> Result<Vec<LayerPart>, Error> {
-        store.sync.sync_now()?;
         let commit = |layer: ArchivedLayer| match layer.state {
             State::Present(part) => Ok(part),
             State::Received(received) => received.commit(store),

@@ -24,7 +24,7 @@ pub(super) fn images(contents: &Contents) -> Result<Vec<Parts>, Error> {
     let Document::Index(choices) = Document::parse(INDEX, Digest::of(bytes), "", bytes)? else {
         return Err(refused("its index.json is no index"));
     };
-    if !choices.iter().any(runs_here) {
+    if !choices.is_empty() && !choices.iter().any(runs_here) {
         // Says for which platform there should be one.
         choose("of the archive", &choices)?;
     }
@@ -33,7 +33,7 @@ pub(super) fn images(contents: &Contents) -> Result<Vec<Parts>, Error> {
 
 fn image(contents: &Contents, choice: &Choice) -> Result<Parts, Error> {
     let digest = choice.descriptor.digest;
-    let (index_bytes, manifest_bytes, manifest) = manifest(contents, digest)?;
+    let Found { index_bytes, manifest_bytes, manifest } = manifest(contents, digest)?;
     let config_bytes = contents.blob(manifest.config.digest)?.to_vec();
     let mut tags = name(choice)?.into_iter().collect::<Vec<_>>();
     if tags.is_empty() {
@@ -46,17 +46,28 @@ fn image(contents: &Contents, choice: &Choice) -> Result<Parts, Error> {
     Ok(Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers: Vec::new(), names })
 }
 
+/// What a document of the layout leads to.
+struct Found {
+    index_bytes: Option<Vec<u8>>,
+    manifest_bytes: Vec<u8>,
+    manifest: Manifest,
+}
+
 /// Goes from a document of the layout to the manifest for this host, by one index at most.
-fn manifest(contents: &Contents, digest: Digest) -> Result<(Option<Vec<u8>>, Vec<u8>, Manifest), Error> {
+fn manifest(contents: &Contents, digest: Digest) -> Result<Found, Error> {
     let bytes = contents.blob(digest)?;
     let choices = match Document::parse("of the archive", digest, "", bytes)? {
-        Document::Manifest(manifest) => return Ok((None, bytes.to_vec(), manifest)),
+        Document::Manifest(manifest) => {
+            return Ok(Found { index_bytes: None, manifest_bytes: bytes.to_vec(), manifest });
+        }
         Document::Index(choices) => choices,
     };
     let chosen = choose("of the archive", &choices)?.descriptor.digest;
     let manifest_bytes = contents.blob(chosen)?;
     match Document::parse("of the archive", chosen, "", manifest_bytes)? {
-        Document::Manifest(manifest) => Ok((Some(bytes.to_vec()), manifest_bytes.to_vec(), manifest)),
+        Document::Manifest(manifest) => {
+            Ok(Found { index_bytes: Some(bytes.to_vec()), manifest_bytes: manifest_bytes.to_vec(), manifest })
+        }
         Document::Index(_) => Err(refused("its indexes are nested too deeply")),
     }
 }

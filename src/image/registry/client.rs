@@ -64,7 +64,30 @@ const RANGE: u64 = 4 << 20;
 /// Ranges that all transfers together may hold in memory.
 const RANGES: usize = 4;
 
-/// Fetches manifests and blobs from registries and their mirrors.
+/// What an operation does to a repository.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Access<'a> {
+    /// Reads it.
+    Pull,
+    /// Writes to it, and reads blobs of another one of the same registry.
+    Push { mount_from: Option<&'a str> },
+}
+
+impl Access<'_> {
+    /// What a token has to allow for that, Docker Registry v2 "Token Scope Documentation".
+    fn scope(self, reference: &Reference) -> String {
+        let path = reference.repository();
+        match self {
+            Self::Pull => format!("repository:{path}:pull"),
+            Self::Push { mount_from: None } => format!("repository:{path}:pull,push"),
+            Self::Push { mount_from: Some(other) } => {
+                format!("repository:{path}:pull,push repository:{other}:pull")
+            }
+        }
+    }
+}
+
+/// Fetches manifests and blobs from registries and their mirrors, and pushes them.
 #[derive(Debug)]
 pub struct Client {
     http: Arc<Http>,
@@ -120,7 +143,7 @@ impl Client {
         descriptor: &Descriptor,
         auth: Option<&Auth>,
     ) -> Result<BlobStream, Error> {
-        let repository = self.repository(reference, auth).await?;
+        let repository = self.repository(reference, Access::Pull, auth).await?;
         BlobStream::new(Arc::new(repository), descriptor.clone(), self.budget.clone())
     }
 
@@ -130,7 +153,7 @@ impl Client {
         digest: Option<Digest>,
         auth: Option<&Auth>,
     ) -> Result<Resolved, Error> {
-        let repository = self.repository(reference, auth).await?;
+        let repository = self.repository(reference, Access::Pull, auth).await?;
         let (capability, name) = match digest {
             Some(digest) => (Capability::Pull, digest.to_string()),
             None => (Capability::Resolve, reference.tag().unwrap_or_default().to_owned()),
@@ -149,7 +172,12 @@ impl Client {
         Err(candidates.into_error("resolve", object))
     }
 
-    async fn repository(&self, reference: &Reference, auth: Option<&Auth>) -> Result<Repository, Error> {
+    pub(super) async fn repository(
+        &self,
+        reference: &Reference,
+        access: Access<'_>,
+        auth: Option<&Auth>,
+    ) -> Result<Repository, Error> {
         let endpoints = mirror::endpoints(&self.certs_dir, reference.domain(), self.connect_timeout).await?;
         let given = match auth {
             Some(auth) => {
@@ -168,9 +196,11 @@ impl Client {
             http: self.http.clone(),
             tokens: self.tokens.clone(),
             patience: self.patience,
+            connect_timeout: self.connect_timeout,
             reference: reference.clone(),
             endpoints: endpoints.into_iter().map(Arc::new).collect(),
             credentials,
+            scope: access.scope(reference),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! One host that serves a registry, and what it may be asked.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use reqwest::Url;
 
@@ -33,11 +35,38 @@ pub(super) struct Endpoint {
     pub(super) upstream: bool,
     /// Whether a mirror gets the credentials that were given for the upstream registry.
     pub(super) forward_credentials: bool,
+    /// Whether this is only the address of one blob, which a manifest names. Such a host never gets credentials, because
+    /// whoever made the image has chosen it.
+    pub(super) foreign: bool,
     /// The domain of the images, for mirrors that serve several.
     pub(super) namespace: Option<String>,
 }
 
 impl Endpoint {
+    /// The host of one blob, by its whole address; `None` if it is not on the web.
+    pub(super) fn foreign(address: &str, connect_timeout: Duration) -> Option<Self> {
+        let base = Url::parse(address).ok()?;
+        let is_web = matches!(base.scheme(), "http" | "https") && base.has_host();
+        let is_plain = base.username().is_empty() && base.password().is_none();
+        (is_web && is_plain).then(|| Self {
+            capabilities: vec![Capability::Pull],
+            headers: HeaderMap::new(),
+            transport: Transport {
+                authorities: Vec::new(),
+                identity: None,
+                skip_verify: false,
+                connect_timeout,
+                direct: is_loopback(authority(&base)),
+            },
+            plain_fallback: false,
+            upstream: false,
+            forward_credentials: false,
+            foreign: true,
+            namespace: None,
+            base,
+        })
+    }
+
     /// Host and port as the address gives them.
     pub(super) fn host(&self) -> &str {
         authority(&self.base)
@@ -51,6 +80,9 @@ impl Endpoint {
     /// The address of something in a repository: `manifests/latest`, `blobs/sha256:…`.
     pub(super) fn url(&self, repository: &str, object: &str) -> Url {
         let mut url = self.base.clone();
+        if self.foreign {
+            return url;
+        }
         let path = format!("{}/{repository}/{object}", self.base.path().trim_end_matches('/'));
         url.set_path(&path);
         if let Some(namespace) = &self.namespace {

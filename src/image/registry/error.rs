@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use reqwest::StatusCode;
 
 use crate::{
-    error::{Classify, Kind, chain},
+    error::{Classify, Kind, chain, io_kind},
     types::Digest,
 };
 
@@ -202,6 +202,9 @@ pub enum Failure {
     /// Docker's first manifest format, which no longer is one.
     #[error("manifest is in Docker's withdrawn schema 1 format; push the image again with a current tool")]
     SchemaOne,
+    /// The content to be sent cannot be read.
+    #[error("read the content to be pushed")]
+    Content(#[source] std::io::Error),
     /// TLS cannot be set up on this host.
     #[error("set up TLS")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -221,7 +224,7 @@ impl Failure {
         match self {
             Self::Transport(cause) => cause.side(),
             Self::Truncated { .. } | Self::Stalled(_) | Self::Slow(_) => Side::Network,
-            Self::Credentials(_) | Self::Tls(_) | Self::Trust { .. } => Side::Local,
+            Self::Credentials(_) | Self::Content(_) | Self::Tls(_) | Self::Trust { .. } => Side::Local,
             Self::Token { source, .. } => source.side(),
             _ => Side::Registry,
         }
@@ -265,6 +268,7 @@ impl Classify for Failure {
             Self::Redirect(_) | Self::Protocol(_) => Kind::Unavailable,
             Self::Digest { .. } | Self::Length { .. } | Self::TooLong(_) => Kind::DataLoss,
             Self::SchemaOne => Kind::Unimplemented,
+            Self::Content(error) => io_kind(error),
             Self::Tls(_) | Self::Trust { .. } => Kind::FailedPrecondition,
         }
     }

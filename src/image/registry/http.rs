@@ -26,11 +26,13 @@ const MAX_REFUSAL: usize = 16 << 10;
 const MAX_DETAIL: usize = 300;
 /// How long we wait for the rest of an answer that only matters to keep the connection.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes a second that we must be able to send.
+const SLOWEST_UPLOAD: u64 = 16 << 10;
 /// How long it is remembered that a host does not speak TLS.
 const PLAIN_MEMORY: Duration = Duration::from_secs(600);
 
-/// A request to be sent.
-#[derive(Debug, Clone)]
+/// A request to be sent. It is not to be shown: its content may be a token, its address may have a signature.
+#[derive(Clone)]
 pub(super) struct Request {
     /// Method; only GET and HEAD follow redirects.
     pub(super) method: Method,
@@ -135,7 +137,8 @@ impl Http {
             headers.extend(request.private.clone());
         }
         let sending = client.request(request.method.clone(), url).headers(headers).body(request.body.clone()).send();
-        let patience = transport.connect_timeout + self.stall_timeout;
+        let sending_time = Duration::from_secs(request.body.len() as u64 / SLOWEST_UPLOAD);
+        let patience = transport.connect_timeout + self.stall_timeout + sending_time;
         let response = timeout(patience, sending).await.map_err(|_| Failure::Stalled(patience))??;
         Ok(response)
     }

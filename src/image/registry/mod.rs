@@ -6,7 +6,8 @@
 //! - **Start reading at:** [`Client`], then `repository.rs`.
 //!
 //! An operation asks the hosts of `mirror` in the order of `candidates`. `repository` authorizes each request with
-//! `auth` and sends it by `http`, over the connections of `transport`; `manifest` and `transfer` make sense of answers.
+//! `auth` and sends it by `http`, over the connections of `transport`; `manifest`, `transfer` and `push` make
+//! sense of answers.
 
 mod auth;
 mod candidates;
@@ -17,6 +18,8 @@ mod error;
 mod http;
 mod manifest;
 mod mirror;
+mod names;
+mod push;
 mod repository;
 mod tls;
 mod transfer;
@@ -26,6 +29,7 @@ pub use auth::Auth;
 pub use client::{Client, Config};
 pub use descriptor::{Descriptor, Resolved};
 pub use error::{Error, Failure, Retry, Side};
+pub use push::Pushed;
 pub use transfer::BlobStream;
 
 #[cfg(test)]

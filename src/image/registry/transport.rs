@@ -10,7 +10,7 @@ use std::{
 
 use reqwest::redirect;
 
-use super::{error::Failure, tls::client_config};
+use super::{error::Failure, names::SystemNames, tls::client_config};
 
 /// Age at which an HTTP client is replaced, so that certificates which the system has got since are believed.
 const MAX_AGE: Duration = Duration::from_secs(600);
@@ -68,6 +68,7 @@ struct Key {
 /// HTTP clients, one for each [`Transport`], each with its own pool of connections.
 pub(super) struct Connections {
     user_agent: String,
+    names: SystemNames,
     clients: Mutex<HashMap<Key, (reqwest::Client, Instant)>>,
 }
 
@@ -82,7 +83,7 @@ impl Connections {
         // The HTTP client wants one even where it makes no use of it. Another part of the process may have been faster,
         // with the same: there is one in this binary.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { user_agent, clients: Mutex::default() }
+        Self { user_agent, names: SystemNames::default(), clients: Mutex::default() }
     }
 
     /// The client for a transport, for TLS or for plain HTTP.
@@ -107,6 +108,7 @@ impl Connections {
         let mut builder = reqwest::Client::builder()
             .user_agent(&self.user_agent)
             .http1_only()
+            .dns_resolver(self.names.clone())
             .redirect(redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())

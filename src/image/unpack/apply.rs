@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Error,
+    attributes::{Attributes, make_opaque, set_time},
     entry_path::{EntryPath, Purpose},
     error::shown,
     tree::{self, Tree},
@@ -131,7 +132,7 @@ impl Applier {
         if header.kind != Kind::Directory {
             return Err(Errno::NOTDIR.into());
         }
-        tree::set_attributes(self.tree.root(), header)?;
+        Attributes::given(header).set(self.tree.root())?;
         self.times.push((Vec::new(), header.mtime));
         Ok(())
     }
@@ -163,8 +164,7 @@ impl Applier {
                 file.set_len(header.size).map_err(failed("set length of"))?;
             }
         }
-        tree::set_attributes(file.as_fd(), header).map_err(failed("set attributes of"))?;
-        tree::set_time(&file, header.mtime).map_err(failed("set time of"))
+        Attributes::given(header).set(file.as_fd()).map_err(failed("set attributes of"))
     }
 
     /// Hands up to `length` bytes of the current entry on, counting them.
@@ -228,9 +228,9 @@ impl Applier {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = fs::openat(directory, name, flags, Mode::empty())?;
-        tree::set_attributes(made.as_fd(), header)?;
+        Attributes::given(header).set(made.as_fd())?;
         if hides {
-            tree::make_opaque(&made)?;
+            make_opaque(&made)?;
         }
         self.tree.set_explicit(fs::fstat(&made)?.st_ino);
         if replaced {
@@ -266,7 +266,7 @@ impl Applier {
     fn symbolic_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> io::Result<()> {
         self.place(parent, name, |directory| fs::symlinkat(header.link.as_slice(), directory, name))?;
         self.tally.inodes += 1;
-        tree::set_attributes_at(self.tree.directory(parent)?, name, header)
+        Attributes::given(header).set_at(self.tree.directory(parent)?, name, header.kind)
     }
 
     fn special(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> io::Result<()> {
@@ -278,7 +278,7 @@ impl Applier {
         };
         self.place(parent, name, |directory| fs::mknodat(directory, name, kind, Mode::RUSR, device))?;
         self.tally.inodes += 1;
-        tree::set_attributes_at(self.tree.directory(parent)?, name, header)
+        Attributes::given(header).set_at(self.tree.directory(parent)?, name, header.kind)
     }
 
     /// Hides a name of the layers below. What this layer itself has under that name stays.
@@ -289,7 +289,7 @@ impl Applier {
             Err(Errno::EXIST) => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match fs::openat(directory, name, flags, Mode::empty()) {
-                    Ok(found) => tree::make_opaque(found)?,
+                    Ok(found) => make_opaque(found)?,
                     Err(Errno::NOTDIR | Errno::LOOP) => {}
                     Err(errno) => return Err(errno.into()),
                 }
@@ -302,7 +302,7 @@ impl Applier {
     fn opaque(&mut self, components: &[&[u8]]) -> io::Result<()> {
         // Overlayfs does not look for the mark on the root.
         self.tally.opaque |= components.is_empty();
-        tree::make_opaque(self.tree.directory(components)?)
+        make_opaque(self.tree.directory(components)?)
     }
 
     /// Makes something new with `make`, after removing what has its name if that is in the way.
@@ -328,7 +328,7 @@ impl Applier {
         // A later entry of the same directory wins, and one that was removed since is passed over.
         for (path, time) in &self.times {
             if let Ok(directory) = self.tree.real_directory(path) {
-                tree::set_time(directory, *time).map_err(|source| Error::File {
+                set_time(directory, *time).map_err(|source| Error::File {
                     operation: "set time of",
                     path: shown(path),
                     source,

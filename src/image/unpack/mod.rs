@@ -5,6 +5,7 @@
 //! resolved below the layer's root by directory file descriptors, one component or one `openat2(2)` at a time.
 
 mod apply;
+mod attributes;
 mod compression;
 mod entry_path;
 mod error;
@@ -13,6 +14,7 @@ mod pipe;
 mod tree;
 
 pub(super) use apply::{Limits, Tally};
+pub(super) use attributes::{Attributes, is_opaque};
 pub(super) use compression::Compression;
 pub use error::Error;
 pub(super) use layer::{Expected, Unpacked, unpack};

@@ -3,20 +3,19 @@
 use std::{
     collections::VecDeque,
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
-    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid},
+    fs::{self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid},
     io::Errno,
 };
 
-use crate::image::tar::{Header, Kind, Time};
+use super::attributes::make_opaque;
 
 /// As many symbolic links are followed in one name as the kernel follows.
 const MAX_LINKS: u32 = 40;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
 /// A directory tree that is being filled.
 ///
@@ -163,11 +162,6 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-/// Hides what the layers below have in this directory.
-pub(super) fn make_opaque(directory: impl AsFd) -> io::Result<()> {
-    Ok(fs::fsetxattr(directory, OPAQUE_XATTR, b"y", fs::XattrFlags::empty())?)
-}
-
 /// Removes whatever has this name, with all that is in it.
 pub(super) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     match fs::unlinkat(parent, name, AtFlags::empty()) {
@@ -178,60 +172,8 @@ pub(super) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 
 /// A path to `name` in an open directory, for the calls that take no directory descriptor; the name itself is not
 /// followed by those that are used with it.
-fn magic_path(parent: BorrowedFd<'_>, name: &[u8]) -> std::path::PathBuf {
+pub(super) fn magic_path(parent: BorrowedFd<'_>, name: &[u8]) -> std::path::PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     let directory = std::path::PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd()));
     directory.join(std::ffi::OsStr::from_bytes(name))
-}
-
-/// Gives an open file or directory its owner, mode and extended attributes, in the order in which none undoes another
-/// (`chown(2)` clears set-id bits and file capabilities).
-pub(super) fn set_attributes(file: BorrowedFd<'_>, header: &Header) -> io::Result<()> {
-    fs::fchown(file, Some(Uid::from_raw(header.uid)), Some(Gid::from_raw(header.gid)))?;
-    fs::fchmod(file, Mode::from_raw_mode(header.mode))?;
-    for (name, value) in applicable_xattrs(header) {
-        tolerate_unsupported(fs::fsetxattr(file, name, value, fs::XattrFlags::empty()))?;
-    }
-    Ok(())
-}
-
-/// The same for what is not opened: links, devices, pipes. Times too.
-pub(super) fn set_attributes_at(parent: BorrowedFd<'_>, name: &[u8], header: &Header) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(header.uid), Gid::from_raw(header.gid));
-    fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    if header.kind != Kind::SymbolicLink {
-        fs::chmodat(parent, name, Mode::from_raw_mode(header.mode), AtFlags::empty())?;
-    }
-    if !header.xattrs.is_empty() {
-        let path = magic_path(parent, name);
-        for (name, value) in applicable_xattrs(header) {
-            tolerate_unsupported(fs::lsetxattr(&path, name, value, fs::XattrFlags::empty()))?;
-        }
-    }
-    Ok(fs::utimensat(parent, name, &times(header.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-/// Sets the time of last change of an open file or directory, and that of last access too.
-pub(super) fn set_time(file: impl AsFd, time: Time) -> io::Result<()> {
-    Ok(fs::futimens(file, &times(time))?)
-}
-
-fn times(time: Time) -> Timestamps {
-    let time = Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.into() };
-    Timestamps { last_access: time, last_modification: time }
-}
-
-/// Extended attributes that an archive may set: overlayfs' own could make one layer's file show another's.
-fn applicable_xattrs(header: &Header) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let is_overlay = |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    let pairs = header.xattrs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-    pairs.filter(move |(name, _)| !is_overlay(name))
-}
-
-/// Other engines, too, leave attributes away that the file system has no room for.
-fn tolerate_unsupported(result: rustix::io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(Errno::OPNOTSUPP) => Ok(()),
-        other => Ok(other?),
-    }
 }

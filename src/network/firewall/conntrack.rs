@@ -10,8 +10,11 @@ use netlink_packet_netfilter::{
     },
 };
 
-use super::{model::Family, socket::NetfilterSocket};
-use crate::{network::port::HostPort, types::Protocol};
+use super::socket::NetfilterSocket;
+use crate::{
+    network::{family::Family, port::HostPort},
+    types::Protocol,
+};
 
 // From `linux/netfilter/nfnetlink_conntrack.h`. Kernels before 5.8 do not know the filter and send all flows.
 const CTA_TUPLE_ORIG: u16 = 1;

@@ -66,8 +66,8 @@ impl Firewall {
     ///
     /// # Errors
     /// When the kernel refuses: `NotFound` inside says that somebody removed the table.
-    pub(super) fn open_ports(&mut self, ports: &[HostPort], policy: &Policy) -> Result<(), Error> {
-        let messages = nft::add_elements(&self.table, &model::elements(ports, policy.routed));
+    pub(super) fn open_ports(&mut self, ports: &[HostPort], routed: bool) -> Result<(), Error> {
+        let messages = nft::add_elements(&self.table, &model::elements(ports, routed));
         self.commit("open host ports", &messages)?;
         self.forget_flows(ports);
         Ok(())
@@ -77,8 +77,8 @@ impl Firewall {
     ///
     /// # Errors
     /// As for [`Self::open_ports`].
-    pub(super) fn close_ports(&mut self, ports: &[HostPort], policy: &Policy) -> Result<(), Error> {
-        let messages = nft::delete_elements(&self.table, &model::elements(ports, policy.routed));
+    pub(super) fn close_ports(&mut self, ports: &[HostPort], routed: bool) -> Result<(), Error> {
+        let messages = nft::delete_elements(&self.table, &model::elements(ports, routed));
         self.commit("close host ports", &messages)?;
         self.forget_flows(ports);
         Ok(())

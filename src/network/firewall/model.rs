@@ -1,11 +1,11 @@
 //! The table as plain data: chains of rules, each in the packet filter's own terms, and maps with their elements.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Policy;
-use crate::network::{ipam, port::HostPort};
+use crate::network::{family::Family, ipam, port::HostPort};
 
 /// All of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,25 +16,6 @@ pub(super) struct Table {
     pub(super) elements: Vec<Element>,
     /// Chains; one that is jumped to comes before those that jump.
     pub(super) chains: Vec<Chain>,
-}
-
-/// Address family of a rule, a map or a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    /// Both.
-    pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// That of an address.
-    pub(super) fn of(ip: IpAddr) -> Self {
-        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
 }
 
 /// The maps and sets that the table has for each family.
@@ -195,9 +176,10 @@ pub(super) enum Action {
     Masquerade,
 }
 
-const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
+const LOOPBACK_V4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
+const LOOPBACK_V6: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128));
 const MULTICAST_V4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4));
-const MULTICAST_V6: IpNet = IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8));
+const MULTICAST_V6: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8));
 const HOST_PORTS: &str = "host_ports";
 
 /// The table of a policy, with the elements of `ports` in it.
@@ -214,7 +196,7 @@ pub(super) fn table(policy: &Policy, ports: &[HostPort]) -> Table {
             Chain { name: HOST_PORTS, hook: None, rules: translate_host_ports() },
             Chain { name: "raw", hook: Some(Hook::Raw), rules: refuse_forged(policy) },
             Chain { name: "prerouting", hook: Some(Hook::PreRouting), rules: vec![to_host_ports()] },
-            Chain { name: "output", hook: Some(Hook::Output), rules: vec![to_host_ports()] },
+            Chain { name: "output", hook: Some(Hook::Output), rules: own_to_host_ports(policy) },
             Chain { name: "postrouting", hook: Some(Hook::PostRouting), rules: translate_sources(policy) },
         ],
     }
@@ -231,12 +213,22 @@ fn to_host_ports() -> Rule {
     Rule { matches: vec![Match::DestinationIsLocal], action: Action::Jump(HOST_PORTS) }
 }
 
+/// Where bridges call the packet filter (`bridge-nf-call-ip6tables`), an answer to `::1` gets that address back before
+/// the kernel drops whatever comes over a link with it. Clients are better refused at once, and try `127.0.0.1` then.
+fn own_to_host_ports(policy: &Policy) -> Vec<Rule> {
+    let mut rules = vec![to_host_ports()];
+    if !policy.routed {
+        rules.insert(0, Rule { matches: vec![Match::Destination(LOOPBACK_V6)], action: Action::Return });
+    }
+    rules
+}
+
 /// Links that packets of loopback addresses may go over (for host ports of `127.0.0.1`) would else let a pod reach what
 /// listens on the host's loopback only (CVE-2020-8558). Here, before connection tracking, an answer to the host still
 /// has the gateway as its destination, so whatever names a loopback address is forged.
 fn refuse_forged(policy: &Policy) -> Vec<Rule> {
     let from_pods = Match::FromGroup(policy.group);
-    let mut matches = vec![Match::Destination(LOOPBACK), Match::Source(LOOPBACK)];
+    let mut matches = vec![Match::Destination(LOOPBACK_V4), Match::Source(LOOPBACK_V4)];
     if policy.routed {
         matches.push(Match::SourceIsElsewhere);
     }
@@ -245,12 +237,17 @@ fn refuse_forged(policy: &Policy) -> Vec<Rule> {
 
 fn translate_sources(policy: &Policy) -> Vec<Rule> {
     let mut rules = Vec::new();
-    // From 127.0.0.1 to a host port: the pod must answer to an address of the host that is not its own loopback's.
-    if let Some(subnet) = policy.subnets.iter().find(|subnet| subnet.addr().is_ipv4()) {
-        rules.push(Rule {
-            matches: vec![Match::Source(LOOPBACK), Match::ToGroup(policy.group)],
-            action: Action::SourceTo(ipam::gateway(*subnet)),
-        });
+    // From 127.0.0.1 or ::1 to a host port: the pod must answer to an address of the host that is not its own
+    // loopback's.
+    let loopbacks: &[IpNet] = if policy.routed { &[LOOPBACK_V4, LOOPBACK_V6] } else { &[LOOPBACK_V4] };
+    for loopback in loopbacks {
+        let is_same_family = |subnet: &&IpNet| Family::of(subnet.addr()) == Family::of(loopback.addr());
+        if let Some(subnet) = policy.subnets.iter().find(is_same_family) {
+            rules.push(Rule {
+                matches: vec![Match::Source(*loopback), Match::ToGroup(policy.group)],
+                action: Action::SourceTo(ipam::gateway(*subnet)),
+            });
+        }
     }
     rules.extend(return_by_host(policy));
     if policy.masquerade {
@@ -319,4 +316,80 @@ fn published(port: &HostPort) -> Element {
         Value::Port(port.target.port()),
     ];
     Element { set, key, target: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Protocol;
+
+    fn policy(routed: bool) -> Policy {
+        let subnets = vec!["10.88.0.0/16".parse().expect("net"), "fd00::/64".parse().expect("net")];
+        Policy { group: 7, subnets, masquerade: true, unmasqueraded: Vec::new(), routed }
+    }
+
+    fn host_port(address: Option<&str>, target: &str) -> HostPort {
+        HostPort {
+            protocol: Protocol::Tcp,
+            address: address.map(|address| address.parse().expect("address")),
+            port: 8080,
+            target: target.parse().expect("target"),
+        }
+    }
+
+    fn rules(table: &Table, chain: &str) -> Vec<Rule> {
+        table.chains.iter().find(|found| found.name == chain).expect("chain").rules.clone()
+    }
+
+    #[test]
+    fn chains_come_before_those_that_jump_to_them_and_sets_exist_for_what_is_used() {
+        for routed in [true, false] {
+            let table =
+                table(&policy(routed), &[host_port(None, "10.88.0.2:80"), host_port(Some("::1"), "[fd00::2]:80")]);
+            let mut seen = Vec::new();
+            for chain in &table.chains {
+                for rule in &chain.rules {
+                    match rule.action {
+                        Action::Jump(to) => assert!(seen.contains(&to), "{to} comes later"),
+                        Action::TranslateBy(map) => assert!(map.is_map() && table.sets.contains(&map)),
+                        _ => {}
+                    }
+                    for condition in &rule.matches {
+                        assert!(!matches!(condition, Match::In(set) if !table.sets.contains(set)), "{condition:?}");
+                    }
+                }
+                seen.push(chain.name);
+            }
+            for element in &table.elements {
+                assert!(table.sets.contains(&element.set), "{element:?}");
+                assert_eq!(element.key.len(), element.set.key().len());
+                assert_eq!(element.target.is_some(), element.set.is_map());
+            }
+        }
+    }
+
+    #[test]
+    fn two_ports_of_a_pod_need_one_way_back() {
+        let ports = [host_port(None, "10.88.0.2:80"), host_port(Some("127.0.0.1"), "10.88.0.2:81")];
+        let count = |routed| elements(&ports, routed).iter().filter(|element| element.target.is_none()).count();
+        assert_eq!((count(true), count(false)), (1, 2));
+    }
+
+    #[test]
+    fn sources_are_checked_only_where_each_pod_has_its_own_link() {
+        let checked = |routed| {
+            let forged = rules(&table(&policy(routed), &[]), "raw");
+            forged.iter().any(|rule| rule.matches.contains(&Match::SourceIsElsewhere))
+        };
+        assert!(checked(true) && !checked(false));
+    }
+
+    #[test]
+    fn without_masquerade_only_host_ports_translate_sources() {
+        let policy = Policy { masquerade: false, ..policy(true) };
+        let rules = rules(&table(&policy, &[]), "postrouting");
+        let is_for_ports =
+            |rule: &Rule| matches!(rule.action, Action::SourceTo(_)) || rule.matches.contains(&Match::Translated);
+        assert!(rules.iter().all(is_for_ports), "{rules:?}");
+    }
 }

@@ -11,7 +11,8 @@ use netlink_packet_netfilter::nftables::{
     SetMessage, TableAttribute, TableMessage, Verdict, VerdictAttribute,
 };
 
-use super::model::{Action, Chain, Element, Family, Field, Hook, Match, Rule, Set, Table, Value};
+use super::model::{Action, Chain, Element, Field, Hook, Match, Rule, Set, Table, Value};
+use crate::network::family::Family;
 
 /// One step of a transaction: a message and its netlink flags beyond those that every request has.
 pub(super) type Change = (NfTablesMessage, u16);

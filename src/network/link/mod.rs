@@ -6,7 +6,10 @@
 pub(super) mod bridge;
 pub(super) mod veth;
 
-use std::io;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use futures_util::{StreamExt, TryStreamExt, future};
 use ipnet::IpNet;
@@ -14,12 +17,14 @@ use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
     link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
-    route::{RouteAttribute, RouteMessage},
+    route::{RouteAttribute, RouteMessage, RouteScope, RouteType},
 };
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::{
     Error,
+    family::Family,
+    host,
     plan::{End, Neighbour, Route},
 };
 
@@ -145,36 +150,31 @@ async fn add_route(handle: &Handle, index: u32, route: &Route) -> Result<(), Err
 }
 
 fn route_message(index: u32, route: &Route) -> RouteMessage {
-    use std::net::IpAddr::{V4, V6};
-    let scope = if route.gateway.is_some() {
-        netlink_packet_route::route::RouteScope::Universe
-    } else {
-        netlink_packet_route::route::RouteScope::Link
-    };
+    let scope = if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
     match route.destination {
         IpNet::V4(destination) => {
-            let mut builder = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+            let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
                 .destination_prefix(destination.addr(), destination.prefix_len())
                 .output_interface(index)
                 .scope(scope);
-            if let Some(V4(gateway)) = route.gateway {
+            if let Some(IpAddr::V4(gateway)) = route.gateway {
                 // The gateway is in no subnet of the pod's: it is known to be on the link.
                 builder = builder.gateway(gateway).onlink();
             }
-            if let Some(V4(source)) = route.source {
+            if let Some(IpAddr::V4(source)) = route.source {
                 builder = builder.pref_source(source);
             }
             builder.build()
         }
         IpNet::V6(destination) => {
-            let mut builder = RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            let mut builder = RouteMessageBuilder::<Ipv6Addr>::new()
                 .destination_prefix(destination.addr(), destination.prefix_len())
                 .output_interface(index)
                 .scope(scope);
-            if let Some(V6(gateway)) = route.gateway {
+            if let Some(IpAddr::V6(gateway)) = route.gateway {
                 builder = builder.gateway(gateway).onlink();
             }
-            if let Some(V6(source)) = route.source {
+            if let Some(IpAddr::V6(source)) = route.source {
                 builder = builder.pref_source(source);
             }
             builder.build()
@@ -187,6 +187,37 @@ async fn add_neighbour(handle: &Handle, index: u32, neighbour: &Neighbour) -> Re
     let added = request.replace().execute().await;
     added.map_err(|error| failed(&format!("add neighbour {}", neighbour.ip), error))
 }
+
+/// Lets packets of the host's loopback addresses go over a link, and answers to them come in by it.
+///
+/// IPv6 knows no parameter for that, but takes `::1` for local on the link that it is local on: that needs one more route
+/// in the table of local addresses. Packets that a pod sends to `::1` the kernel drops long before they are routed.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) async fn route_loopback_over(handle: &Handle, link: &Link, families: &[Family]) -> Result<(), Error> {
+    for family in families {
+        match family {
+            Family::V4 => host::route_loopback_v4_over(&link.name)?,
+            Family::V6 => {
+                let message = RouteMessageBuilder::<Ipv6Addr>::new()
+                    .destination_prefix(Ipv6Addr::LOCALHOST, 128)
+                    .output_interface(link.index)
+                    .kind(RouteType::Local)
+                    .table_id(libc::RT_TABLE_LOCAL.into())
+                    // Behind the one over loopback, and not that of another link.
+                    .priority(LOOPBACK_PRIORITY + link.index)
+                    .build();
+                let added = handle.route().add(message).replace().execute().await;
+                added.map_err(|error| failed(&format!("let ::1 be local on {}", link.name), error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The kernel's own routes of local addresses have 0; the highest is tried last.
+const LOOPBACK_PRIORITY: u32 = 4096;
 
 /// The maximum transmission unit of the link that the default route goes over, if there is a default route.
 ///

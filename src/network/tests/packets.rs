@@ -173,3 +173,28 @@ fn a_host_or_pod_without_ipv6_has_ipv4_only() {
         },
     );
 }
+
+#[test]
+fn ports_inside_of_a_pod_are_dialled_on_its_loopback() {
+    on_host(
+        &[],
+        |_| {},
+        |host| {
+            let pod = Pod::new(1);
+            host.attach(&pod, &[]);
+            let _v4 = pod.inside(|| Server::on("v4", SocketAddr::from(([127, 0, 0, 1], 80))));
+            let _v6 = pod.inside(|| Server::on("v6", SocketAddr::from((Ipv6Addr::LOCALHOST, 81))));
+            let dial = |port| {
+                host.runtime.block_on(async {
+                    let mut stream = Network::dial(Some(&pod.path), port).await?;
+                    let mut text = String::new();
+                    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut text).await.expect("read");
+                    Ok::<_, Error>(text)
+                })
+            };
+            assert_eq!(dial(80).expect("IPv4"), "v4 127.0.0.1");
+            assert_eq!(dial(81).expect("IPv6"), "v6 ::1");
+            assert!(matches!(dial(82), Err(Error::Link { .. })));
+        },
+    );
+}

@@ -29,10 +29,13 @@ fn a_host_port_is_reached_from_everywhere(driver: Driver) {
                 assert!(from_pod(&a, "10.88.0.1").starts_with("a "));
                 match driver {
                     Driver::Routed => {
+                        assert_eq!(from_host("::1"), "a fd00:10:88::1");
                         assert_eq!(from_pod(&b, "192.0.2.1"), format!("a {}", v4(&at_b)));
                         assert_eq!(from_pod(&b, "2001:db8::1"), format!("a {}", v6(&at_b)));
                     }
                     Driver::Bridge => {
+                        let refused = tcp(addr("::1"), 8080).expect_err("a bridge has no way to ::1");
+                        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "better than waiting");
                         assert!(from_pod(&b, "192.0.2.1").starts_with("a "));
                         assert!(from_pod(&b, "2001:db8::1").starts_with("a "));
                     }
@@ -151,7 +154,9 @@ fn a_udp_peer_that_keeps_sending_comes_to_the_next_pod() {
             let ports = [port(Protocol::Udp, 5353, 53)];
             let socket = stranger.inside(|| UdpSocket::bind("192.0.2.2:4000").expect("socket"));
             let to = SocketAddr::from(([192, 0, 2, 1], 5353));
-            socket.send_to(b"early", to).expect("before there is a pod");
+            socket.connect(to).expect("connect");
+            let early = udp_by(&socket, to).expect_err("before there is a pod");
+            assert_eq!(early.kind(), io::ErrorKind::ConnectionRefused);
 
             let a = Pod::new(1);
             host.attach(&a, &ports);

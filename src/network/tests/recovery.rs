@@ -48,12 +48,8 @@ fn a_teardown_that_a_restart_interrupted_is_ended() {
         |host| {
             let pod = Pod::new(1);
             let attachment = host.attach(&pod, &[]);
-            let path = host.config.run_dir.join("leases").join(format!("{}.json", pod.id));
             // As it is when the daemon is killed right after it has answered.
-            let lease = std::fs::read_to_string(&path).expect("lease").replace("attached", "releasing");
-            host.network = None;
-            std::fs::write(&path, lease).expect("lease");
-            host.open();
+            rewrite_lease(host, &pod, "attached", "releasing");
             assert!(host.links().contains(&attachment.host_interface));
             assert!(matches!(host.try_attach(&pod, &[]), Err(Error::Releasing(_))));
             let other = Pod::new(2);
@@ -65,6 +61,34 @@ fn a_teardown_that_a_restart_interrupted_is_ended() {
             host.until("its lease is gone", || host.leases().len() == 1);
         },
     );
+}
+
+#[test]
+fn a_network_that_a_restart_found_half_made_is_removed() {
+    on_host(
+        &[],
+        |_| {},
+        |host| {
+            let pod = Pod::new(1);
+            let links = host.links();
+            host.attach(&pod, &[port(Protocol::Tcp, 80, 80)]);
+            rewrite_lease(host, &pod, "attached", "attaching");
+            let recovery = host.runtime.block_on(host.network().recover(&HashSet::from([pod.id.clone()])));
+            assert_eq!(recovery.expect("recovery"), Recovery { kept: 0, released: vec![pod.id.clone()] });
+            host.settle();
+            assert_eq!(host.links(), links);
+            host.attach(&pod, &[port(Protocol::Tcp, 80, 80)]);
+        },
+    );
+}
+
+/// Starts the network anew, with a lease that says something else.
+fn rewrite_lease(host: &mut Host, pod: &Pod, from: &str, to: &str) {
+    let path = host.config.run_dir.join("leases").join(format!("{}.json", pod.id));
+    let lease = std::fs::read_to_string(&path).expect("lease").replace(from, to);
+    host.network = None;
+    std::fs::write(&path, lease).expect("lease");
+    host.open();
 }
 
 #[test]

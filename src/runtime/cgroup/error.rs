@@ -91,6 +91,16 @@ pub enum Error {
         /// Present use.
         usage: u64,
     },
+    /// systemd does not do what is asked of it.
+    #[error("{operation} systemd unit {unit}")]
+    Systemd {
+        /// What was asked: start, stop, …
+        operation: &'static str,
+        /// The unit.
+        unit: String,
+        /// Cause.
+        source: io::Error,
+    },
     /// Processes do not stop, stuck in the kernel.
     #[error("freeze cgroup {}: its processes do not stop", path.display())]
     Unfreezable {
@@ -124,6 +134,7 @@ impl Classify for Error {
             | Self::Open { source, .. }
             | Self::Create { source, .. }
             | Self::DeviceFilter { source, .. }
+            | Self::Systemd { source, .. }
             | Self::Remove { source, .. } => io_kind(source),
             Self::NotMounted | Self::Unsupported { .. } | Self::BelowUsage { .. } => Kind::FailedPrecondition,
             Self::Malformed { .. } | Self::Unfreezable { .. } | Self::Unkillable { .. } => Kind::Internal,

@@ -1,13 +1,20 @@
 //! Reading and writing the small text files of cgroup file systems, with the path in every error.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    fs::OpenOptions,
+    io::{self, Write},
     path::Path,
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    fs::{Mode, OFlags},
 };
 
 use super::Error;
 
+/// As much as one read gives at most, but for the largest files.
+const PAGE: usize = 4_096;
 /// Longest part of an unexpected file content that an error repeats.
 const QUOTED: usize = 80;
 
@@ -25,11 +32,16 @@ pub(super) fn read_if_present(path: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// `fs::read_to_string` without its `statx`, which tells nothing on these file systems.
+/// `fs::read_to_string` without asking for a size first, which these file systems do not tell: a list of statistics is
+/// many such reads.
 fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::with_capacity(1024);
-    File::open(path)?.read_to_string(&mut text)?;
-    Ok(text)
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = Vec::with_capacity(PAGE);
+    // A file of many records (`cgroup.procs`) comes in pieces of a page.
+    while rustix::io::read(&file, spare_capacity(&mut bytes))? > 0 {
+        bytes.reserve(PAGE);
+    }
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 /// Writes `value` in one `write(2)`, as these files need it. Never creates the file.

@@ -1,8 +1,15 @@
 //! One cgroup.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{Branch, Entrance, Error, Hierarchy, Layout, Limits, Stats, kill, tree};
+use super::{
+    Branch, Entrance, Error, Hierarchy, Layout, Limits, Stats, kill,
+    systemd::{Placeholder, Scope},
+    tree,
+};
 use crate::types::Resources;
 
 /// A handle on one cgroup, which need not exist: operations on a missing one fail with `NotFound`, except those that
@@ -12,15 +19,20 @@ pub struct Cgroup {
     hierarchy: Hierarchy,
     /// Relative to each mount point, without `..`.
     path: PathBuf,
+    /// Keeps a new scope of systemd's alive.
+    placeholder: Option<Arc<Placeholder>>,
 }
 
 impl Cgroup {
     pub(super) fn new(hierarchy: Hierarchy, path: PathBuf) -> Self {
-        Self { hierarchy, path }
+        Self { hierarchy, path, placeholder: None }
     }
 
     /// Makes it and its parents and applies limits.
-    pub(super) fn create(&self, limits: &Limits) -> Result<(), Error> {
+    pub(super) fn create(&mut self, limits: &Limits) -> Result<(), Error> {
+        if let Some(scope) = Scope::of(&self.path) {
+            self.placeholder = Some(Arc::new(scope.start(limits, self.hierarchy.version())?));
+        }
         match &*self.hierarchy.0 {
             Layout::V1(layout) => layout.create(&self.path).and_then(|()| layout.apply(&self.path, limits)),
             Layout::V2(layout) => layout.create(&self.path).and_then(|()| layout.apply(&self.path, limits)),
@@ -28,7 +40,8 @@ impl Cgroup {
     }
 
     /// Removes it if it has no processes.
-    pub(super) fn abandon(&self) {
+    pub(super) fn abandon(&mut self) {
+        self.placeholder = None;
         for directory in self.directories() {
             // The error that led here is the one to tell.
             let _ = tree::remove_once(&directory);
@@ -67,12 +80,15 @@ impl Cgroup {
     /// # Errors
     /// Values that the kernel refuses, and a memory limit below what is in use.
     pub fn apply(&self, limits: &Limits) -> Result<(), Error> {
+        if let Layout::V2(layout) = &*self.hierarchy.0 {
+            layout.check_memory(&self.path, limits)?;
+        }
+        if let Some(scope) = Scope::of(&self.path) {
+            scope.update(limits, self.hierarchy.version())?;
+        }
         match &*self.hierarchy.0 {
             Layout::V1(layout) => layout.apply(&self.path, limits),
-            Layout::V2(layout) => {
-                layout.check_memory(&self.path, limits)?;
-                layout.apply(&self.path, limits)
-            }
+            Layout::V2(layout) => layout.apply(&self.path, limits),
         }
     }
 
@@ -129,7 +145,9 @@ impl Cgroup {
     /// hold it.
     pub fn remove(&self) -> Result<(), Error> {
         self.refuse_root()?;
-        self.directories().iter().try_for_each(|directory| tree::remove(directory))
+        let stopped = Scope::of(&self.path).map_or(Ok(()), |scope| scope.stop());
+        self.directories().iter().try_for_each(|directory| tree::remove(directory))?;
+        stopped
     }
 
     /// The root cgroup holds the whole host.

@@ -8,6 +8,7 @@
 
 mod branch;
 mod device;
+mod driver;
 mod entrance;
 mod error;
 mod file;
@@ -17,6 +18,7 @@ mod limits;
 mod mount;
 mod setting;
 mod stats;
+mod systemd;
 mod tree;
 mod v1;
 mod v2;
@@ -28,6 +30,7 @@ use std::{
 
 pub use branch::Branch;
 pub use device::{Access, DeviceKind, DeviceRule};
+pub use driver::Driver;
 pub use entrance::Entrance;
 pub use error::Error;
 pub use group::Cgroup;
@@ -79,11 +82,14 @@ impl Hierarchy {
 
     /// Makes the cgroup `path` and its parents and applies `limits`. One that exists already is used.
     ///
+    /// With a path of [`Driver::Systemd`] systemd is asked for it: then the handle has to be kept until a process is in
+    /// the cgroup, since an empty scope ends.
+    ///
     /// # Errors
     /// A path that [`validate_path`] refuses, and limits that the kernel does not take: then nothing is left of it.
     pub fn create(&self, path: &str, limits: &Limits) -> Result<Cgroup, Error> {
         validate_path(path)?;
-        let cgroup = self.open(path);
+        let mut cgroup = self.open(path);
         cgroup.create(limits).inspect_err(|_| cgroup.abandon())?;
         Ok(cgroup)
     }

@@ -210,6 +210,8 @@ fn frozen_processes_stand_still_until_thawed() {
     let _shell = scratch.run("while :; do :; done");
     let used = || scratch.0.stats().expect("stats").cpu.expect("cpu").usage_ns;
     scratch.0.freeze().expect("freeze");
+    // A stopped task's last slice is accounted for when its CPU is next looked at.
+    std::thread::sleep(Duration::from_millis(50));
     let frozen = used();
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(used(), frozen, "it went on");
@@ -319,4 +321,44 @@ fn a_thread_walks_in_by_itself() {
         Layout::V1(layout) => assert_eq!(inside, layout.hierarchies.len(), "{lines}"),
         Layout::V2(_) => assert_eq!(inside, 0, "{lines}"),
     }
+}
+
+#[test]
+#[ignore = "needs systemd as init"]
+fn systemd_makes_keeps_and_ends_a_scope() {
+    let mut random = [0; 32];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).expect("random bytes");
+    let id = crate::types::Id::from_bytes(random);
+    let pod = Driver::Systemd.pod("", "/berth-test", &id).expect("path");
+    let path = Driver::Systemd.container(&pod, &id);
+    let asked = Resources { memory_limit: 64 << 20, cpu_shares: 512, cpu_quota: 50_000, ..Resources::default() };
+    let rules = Some(DeviceRule::defaults());
+    let first = Limits::plan(&asked, rules, hierarchy().version()).expect("limits").with_pids(100).expect("pids");
+
+    let created = hierarchy().create(&path, &first).expect("create");
+    let scratch = Scratch(hierarchy().open(&path));
+    let expect = |asked: &Resources| {
+        let read = scratch.0.effective().expect("effective");
+        assert_eq!((read.memory_limit, read.cpu_quota), (asked.memory_limit, asked.cpu_quota));
+        // Weights are coarser than shares.
+        assert!(read.cpu_shares.abs_diff(asked.cpu_shares) <= 10, "{} shares", read.cpu_shares);
+    };
+    expect(&asked);
+    scratch.wait_for(1);
+    let mut child = scratch.run("exec sleep 1000");
+    scratch.wait_for(2);
+    drop(created);
+    assert_eq!(scratch.wait_for(1), [i32::try_from(child.0.id()).expect("pid")], "the placeholder is gone");
+
+    let raised = Resources { memory_limit: 128 << 20, cpu_quota: 70_000, ..asked };
+    scratch.0.apply(&limits(&raised)).expect("raise");
+    // As package managers do: systemd then writes all limits that it knows.
+    assert!(Command::new("systemctl").arg("daemon-reload").status().expect("systemctl").success());
+    expect(&raised);
+
+    scratch.0.kill().expect("kill");
+    assert!(is_killed(child.status()));
+    scratch.0.remove().expect("remove");
+    assert!(scratch.0.directories().iter().all(|directory| !directory.exists()));
+    scratch.0.remove().expect("remove what is gone");
 }

@@ -141,6 +141,8 @@ pub(super) fn pod(plan: &PodPlan, reporter: &Reporter) -> Result<Infallible, Lau
         reporter.wait_for_maps()?;
         namespaces::become_root()?;
     }
+    // By the root of the user namespace, so that they are its own.
+    namespaces::new_for_pod(plan)?;
     if plan.uts {
         nix::unistd::sethostname(&plan.hostname).at(Step::Hostname, &plan.hostname)?;
     }

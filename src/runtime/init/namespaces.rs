@@ -18,6 +18,7 @@ use crate::{
         cgroup::Entrance,
         error::{At as _, LaunchError, Step},
         launch::PodInit,
+        plan::PodPlan,
     },
     sys::keyctl,
     types::Id,
@@ -86,6 +87,15 @@ pub(super) fn enter_container(process: BorrowedFd<'_>, user: bool) -> Result<(),
         result => result.at(Step::Namespace, "of the container"),
     }?;
     if user { become_root() } else { Ok(()) }
+}
+
+/// Makes a pod's network, IPC and UTS namespaces.
+pub(super) fn new_for_pod(plan: &PodPlan) -> Result<(), LaunchError> {
+    let mut flags = CloneFlags::empty();
+    flags.set(CloneFlags::CLONE_NEWNET, plan.net);
+    flags.set(CloneFlags::CLONE_NEWIPC, plan.ipc);
+    flags.set(CloneFlags::CLONE_NEWUTS, plan.uts);
+    unshare(flags).at(Step::Namespace, "of the pod")
 }
 
 /// Makes the process' cgroup the root of what it sees of cgroups.

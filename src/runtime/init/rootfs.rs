@@ -8,7 +8,6 @@ use std::{
 
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
-    io::Errno,
     mount::{MountAttrFlags, MountFlags, UnmountFlags},
     process::{chdir, fchdir, pivot_root},
 };
@@ -16,7 +15,7 @@ use rustix::{
 use crate::{
     runtime::{
         error::{At as _, LaunchError, Step},
-        plan::ContainerPlan,
+        plan::{ContainerPlan, kernel_version},
     },
     sys::{
         mount::{self, FileSystem},
@@ -25,18 +24,39 @@ use crate::{
     },
 };
 
+/// The first Linux that takes the layers of an overlay one by one, for sure.
+const LAYER_BY_LAYER: (u32, u32) = (6, 8);
+
 /// Layers of an overlay.
 pub(super) struct Layers<'a> {
     /// Read-only ones, top layer first.
     pub(super) lower: &'a [PathBuf],
-    /// Writable one and scratch directory.
-    pub(super) upper: Option<(&'a Path, &'a Path)>,
+    /// Writable one.
+    pub(super) upper: Option<Upper<'a>>,
+}
+
+/// A writable layer.
+#[derive(Clone, Copy)]
+pub(super) struct Upper<'a> {
+    /// Its directory.
+    directory: &'a Path,
+    /// overlayfs' scratch directory.
+    work: &'a Path,
+    /// Nobody waits until it is on the disk.
+    volatile: bool,
 }
 
 /// Makes the root file system, nowhere yet.
 pub(super) fn prepare(plan: &ContainerPlan, user: Option<BorrowedFd<'_>>) -> Result<OwnedFd, LaunchError> {
     let rootfs = &plan.rootfs;
-    let layers = Layers { lower: &rootfs.lower, upper: Some((&rootfs.upper, &rootfs.work)) };
+    let upper = Upper { directory: &rootfs.upper, work: &rootfs.work, volatile: plan.volatile };
+    if let Some(maps) = &plan.user_namespace {
+        // What the container writes belongs on the disk to its users as the host knows them, and so does its root:
+        // overlayfs works on this layer as the host's root, who is not mapped.
+        let (uid, gid) = maps.root();
+        std::os::unix::fs::chown(upper.directory, Some(uid), Some(gid)).at(Step::Rootfs, upper.directory.display())?;
+    }
+    let layers = Layers { lower: &rootfs.lower, upper: Some(upper) };
     overlay(&layers, user, plan.mount_label.as_deref(), &plan.mountpoint)
 }
 
@@ -68,36 +88,19 @@ fn mapped(
 ) -> Result<OwnedFd, LaunchError> {
     let tmpfs = FileSystem::new("tmpfs").and_then(|fs| fs.mount(MountAttrFlags::empty()));
     let tmpfs = tmpfs.at(Step::Rootfs, "scratch tmpfs")?;
-    let place = open_directory(scratch)?;
-    mount::attach(&tmpfs, &place).at(Step::Rootfs, scratch.display())?;
-    let copy = |source: &Path, name: &str| -> Result<PathBuf, LaunchError> {
-        let tree = mount::clone_path(source, false).at(Step::Rootfs, source.display())?;
-        idmap(&tree, user).at(Step::Rootfs, format_args!("map ids of {}", source.display()))?;
-        rustix::fs::mkdirat(&tmpfs, name, Mode::RWXU).at(Step::Rootfs, name)?;
-        let place = openat(&tmpfs, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Rootfs, name)?;
-        mount::attach(&tree, &place).at(Step::Rootfs, name)?;
-        Ok(scratch.join(name))
-    };
-    let lower: Vec<PathBuf> = layers
-        .lower
-        .iter()
-        .enumerate()
-        .map(|(index, layer)| copy(layer, &index.to_string()))
-        .collect::<Result<_, _>>()?;
+    mount::attach(&tmpfs, open_directory(scratch)?).at(Step::Rootfs, scratch.display())?;
+    let mut lower = Vec::with_capacity(layers.lower.len());
+    for (index, layer) in layers.lower.iter().enumerate() {
+        let tree = mount::clone_path(layer.as_path(), false).at(Step::Rootfs, layer.display())?;
+        idmap(&tree, user).at(Step::Rootfs, format_args!("map ids of {}", layer.display()))?;
+        let name = index.to_string();
+        rustix::fs::mkdirat(&tmpfs, &name, Mode::RWXU).at(Step::Rootfs, &name)?;
+        let place = scratch.join(&name);
+        mount::attach(&tree, open_directory(&place)?).at(Step::Rootfs, place.display())?;
+        lower.push(place);
+    }
     let lower: Vec<&Path> = lower.iter().map(PathBuf::as_path).collect();
-    // Upper and work have to be on one mount: their common directory is what is copied.
-    let upper = match layers.upper {
-        Some((upper, work)) => match (upper.parent(), upper.file_name(), work.file_name()) {
-            (Some(parent), Some(upper), Some(work)) if Some(parent) == layers.upper.and_then(|(_, w)| w.parent()) => {
-                let parent = copy(parent, "upper")?;
-                Some((parent.join(upper), parent.join(work)))
-            }
-            _ => return Err(LaunchError::new(Step::Rootfs, "upper and work are not in one directory")),
-        },
-        None => None,
-    };
-    let upper = upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
-    let overlay = assemble(&lower, upper, label, scratch)?;
+    let overlay = assemble(&lower, layers.upper, label, scratch)?;
     rustix::mount::unmount(scratch, UnmountFlags::DETACH).at(Step::Rootfs, scratch.display())?;
     Ok(overlay)
 }
@@ -109,25 +112,23 @@ pub(super) fn idmap(tree: impl AsFd, user: BorrowedFd<'_>) -> std::io::Result<()
 
 fn assemble(
     lower: &[&Path],
-    upper: Option<(&Path, &Path)>,
+    upper: Option<Upper<'_>>,
     label: Option<&str>,
     scratch: &Path,
 ) -> Result<OwnedFd, LaunchError> {
-    let overlay = FileSystem::new("overlay").at(Step::Rootfs, "overlay")?;
-    for layer in lower {
-        match overlay.string("lowerdir+", *layer) {
-            Ok(_) => {}
-            // Linux before 6.8.
-            Err(Errno::INVAL) => return assemble_by_text(lower, upper, label, scratch),
-            Err(errno) => return Err(errno).at(Step::Rootfs, layer.display()),
-        }
+    let release = rustix::system::uname();
+    if kernel_version(&release.release().to_string_lossy()) < LAYER_BY_LAYER {
+        return assemble_by_text(lower, upper, label, scratch);
     }
+    let overlay = FileSystem::new("overlay").at(Step::Rootfs, "overlay")?;
     let set = |key: &str, value: &Path| overlay.string(key, value).map(drop).at(Step::Rootfs, value.display());
-    if let Some((upper, work)) = upper {
-        set("upperdir", upper)?;
-        set("workdir", work)?;
-        // What a container has written goes with it: not to wait until it is on the disk makes its end fast.
-        overlay.flag("volatile").at(Step::Rootfs, "volatile")?;
+    lower.iter().try_for_each(|layer| set("lowerdir+", layer))?;
+    if let Some(upper) = upper {
+        set("upperdir", upper.directory)?;
+        set("workdir", upper.work)?;
+        if upper.volatile {
+            overlay.flag("volatile").at(Step::Rootfs, "volatile")?;
+        }
     }
     if let Some(label) = label {
         overlay.string("context", label).at(Step::Rootfs, label)?;
@@ -139,17 +140,21 @@ fn assemble(
 /// shorter than paths. The mount is made on `scratch` and taken off again.
 fn assemble_by_text(
     lower: &[&Path],
-    upper: Option<(&Path, &Path)>,
+    upper: Option<Upper<'_>>,
     label: Option<&str>,
     scratch: &Path,
 ) -> Result<OwnedFd, LaunchError> {
     let layers = lower.iter().map(|layer| open_directory(layer)).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<String> = layers.iter().map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd())).collect();
     let mut options = format!("lowerdir={}", names.join(":"));
-    let writable = upper.map(|(upper, work)| Ok((open_directory(upper)?, open_directory(work)?))).transpose()?;
-    if let Some((upper, work)) = &writable {
-        let (upper, work) = (upper.as_raw_fd(), work.as_raw_fd());
-        options.push_str(&format!(",upperdir=/proc/self/fd/{upper},workdir=/proc/self/fd/{work},volatile"));
+    let writable =
+        upper.map(|upper| Ok((open_directory(upper.directory)?, open_directory(upper.work)?))).transpose()?;
+    if let Some((directory, work)) = &writable {
+        let (directory, work) = (directory.as_raw_fd(), work.as_raw_fd());
+        options.push_str(&format!(",upperdir=/proc/self/fd/{directory},workdir=/proc/self/fd/{work}"));
+    }
+    if upper.is_some_and(|upper| upper.volatile) {
+        options.push_str(",volatile");
     }
     if let Some(label) = label {
         options.push_str(&format!(",context=\"{label}\""));

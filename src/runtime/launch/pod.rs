@@ -66,21 +66,15 @@ fn make(plan: &PodPlan) -> Result<PodInit, LaunchError> {
 
 /// Makes the namespaces by a process that lives until they are pinned.
 fn namespaces(plan: &PodPlan) -> Result<PodInit, LaunchError> {
-    let wanted = [
-        (plan.net, libc::CLONE_NEWNET),
-        (plan.ipc, libc::CLONE_NEWIPC),
-        (plan.uts, libc::CLONE_NEWUTS),
-        (plan.user.is_some(), libc::CLONE_NEWUSER),
-    ];
-    let flags = wanted.iter().filter(|(own, _)| *own).fold(0, |flags, (_, flag)| flags | flag);
-    if flags == 0 {
+    let own = [plan.net, plan.ipc, plan.uts, plan.user.is_some()];
+    if own == [false; 4] {
         return Ok(PodInit { net: None, ipc: None, uts: None, user: None, init: None });
     }
     let ends = protocol::pair(Instant::now() + DEADLINE)?;
-    let clone = Clone3 { flags, cgroup: None };
+    let user = if plan.user.is_some() { libc::CLONE_NEWUSER } else { 0 };
+    let clone = Clone3 { flags: user, cgroup: None };
     let (child, mut conversation) = child::spawn(&clone, ends, |reporter| init::pod(plan, reporter))?;
-    let opened = set_up(plan, &child, &mut conversation)
-        .and_then(|()| open_all(&plan.dir, child.pid, wanted.map(|(own, _)| own)));
+    let opened = set_up(plan, &child, &mut conversation).and_then(|()| open_all(&plan.dir, child.pid, own));
     // Its work is done, or has failed.
     drop(conversation);
     if opened.is_err() {
@@ -147,7 +141,7 @@ fn shm(plan: &PodPlan) -> Result<(), LaunchError> {
     make_directory(&path)?;
     let make = || {
         let tmpfs = FileSystem::new("tmpfs")?;
-        tmpfs.string("source", "shm")?.string("mode", "1777")?.string("size", SHM_SIZE.to_string())?;
+        tmpfs.string("mode", "1777")?.string("size", SHM_SIZE.to_string())?;
         if let Some(maps) = &plan.user {
             let (uid, gid) = maps.root();
             tmpfs.string("uid", uid.to_string())?.string("gid", gid.to_string())?;

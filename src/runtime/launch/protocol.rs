@@ -29,7 +29,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Child, Identity};
+use super::Identity;
 use crate::runtime::error::{At as _, LaunchError, Step};
 
 /// Largest frame; a `Ready` with the most groups that a plan allows fits.
@@ -40,8 +40,9 @@ const MAX_FRAME: usize = 64 << 10;
 pub(super) enum Report {
     /// The process has a new user namespace and waits for its maps.
     Unmapped,
-    /// A child of the launcher with this id, which the descriptor beside it refers to, goes on in its place.
-    Spawned(i32),
+    /// A child of the launcher, which the descriptor beside it refers to, goes on in its place. Its id is not told: the
+    /// process may be in another PID namespace than the launcher, where the child has another one.
+    Spawned,
     /// Everything is set up; a console may be beside it.
     Ready(Identity),
     /// It has failed.
@@ -74,7 +75,7 @@ pub(super) enum Heard {
     /// See [`Report::Unmapped`].
     Unmapped,
     /// See [`Report::Spawned`].
-    Spawned { pid: i32, pidfd: OwnedFd },
+    Spawned(OwnedFd),
     /// See [`Report::Ready`].
     Ready { user: Identity, console: Option<OwnedFd> },
     /// The program runs.
@@ -99,8 +100,8 @@ impl Reporter {
     }
 
     /// Says that a sibling goes on.
-    pub(in crate::runtime) fn spawned(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), LaunchError> {
-        send(self.0.as_fd(), &Report::Spawned(pid), Some(pidfd))
+    pub(in crate::runtime) fn spawned(&self, pidfd: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        send(self.0.as_fd(), &Report::Spawned, Some(pidfd))
     }
 
     /// Says that all is set up.
@@ -146,11 +147,11 @@ impl Conversation {
     }
 
     /// The sibling that a failed process has spawned and that was not heard of yet.
-    pub(super) fn unheard_sibling(&mut self, deadline: Instant) -> Option<Child> {
+    pub(super) fn unheard_sibling(&mut self, deadline: Instant) -> Option<OwnedFd> {
         self.deadline = deadline;
         while self.wait().is_ok() {
             match receive::<Report>(self.socket.as_fd()) {
-                Ok(Some((Report::Spawned(pid), Some(pidfd)))) => return Some(Child { pid, pidfd }),
+                Ok(Some((Report::Spawned, Some(pidfd)))) => return Some(pidfd),
                 Ok(Some(_)) => {}
                 _ => break,
             }
@@ -165,9 +166,9 @@ impl Conversation {
             None => Err(LaunchError::new(Step::Protocol, "the new process died while it was set up")),
             Some((Report::Unmapped, None)) if !self.ready && !self.spawned => Ok(Heard::Unmapped),
             // The sibling may be faster than the one that reports it.
-            Some((Report::Spawned(pid), Some(pidfd))) if !self.spawned => {
+            Some((Report::Spawned, Some(pidfd))) if !self.spawned => {
                 self.spawned = true;
-                Ok(Heard::Spawned { pid, pidfd })
+                Ok(Heard::Spawned(pidfd))
             }
             Some((Report::Ready(user), console)) if !self.ready => {
                 self.ready = true;
@@ -254,10 +255,10 @@ mod tests {
     fn the_usual_order_is_heard() {
         let (mut launcher, process) = ends();
         let pidfd = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
-        process.spawned(42, pidfd.expect("pidfd").as_fd()).expect("sent");
+        process.spawned(pidfd.expect("pidfd").as_fd()).expect("sent");
         process.ready(&user(), None).expect("sent");
         drop(process);
-        assert!(matches!(launcher.next().expect("heard"), Heard::Spawned { pid: 42, .. }));
+        assert!(matches!(launcher.next().expect("heard"), Heard::Spawned(_)));
         assert!(
             matches!(launcher.next().expect("heard"), Heard::Ready { user: heard, console: None } if heard == user())
         );
@@ -276,8 +277,8 @@ mod tests {
         };
         let ready: fn(&Reporter) = |process| process.ready(&user(), None).expect("sent");
         let unmapped: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Unmapped, None).expect("sent");
-        let spawned: fn(&Reporter) = |process| process.spawned(1, process.0.as_fd()).expect("sent");
-        let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned(1), None).expect("sent");
+        let spawned: fn(&Reporter) = |process| process.spawned(process.0.as_fd()).expect("sent");
+        let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned, None).expect("sent");
         let turn = Some("the new process spoke out of turn".to_owned());
         for reports in [&[ready, ready][..], &[ready, unmapped], &[spawned, spawned], &[spawned, unmapped], &[no_pidfd]]
         {

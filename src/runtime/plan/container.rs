@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Capabilities, DeviceNode, GroupPlan, HostFacts, MountPlan, ProcessPlan, UserPlan, capability, device, mount,
-    process, user,
+    Capabilities, DeviceNode, GroupPlan, HostFacts, MountPlan, ProcessPlan, UserMaps, UserPlan, capability, device,
+    mount, process, user,
 };
 use crate::{
     runtime::{
@@ -122,11 +122,15 @@ pub struct ContainerPlan {
     pub groups: GroupPlan,
     /// PID namespace; net, IPC, UTS and user namespaces are the pod's.
     pub pid: PidNamespace,
-    /// The pod has a user namespace of its own.
+    /// Maps of the pod's user namespace; `None` without one.
     #[serde(default)]
-    pub user_namespace: bool,
+    pub user_namespace: Option<UserMaps>,
     /// Layers of the root file system.
     pub rootfs: RootfsPlan,
+    /// The container's changes need not survive the host's: its end does not wait until they are on the disk, and they
+    /// cannot be mounted a second time.
+    #[serde(default)]
+    pub volatile: bool,
     /// No writes to the root file system.
     #[serde(default)]
     pub readonly_rootfs: bool,
@@ -180,8 +184,9 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
         user,
         groups,
         pid: pid(request)?,
-        user_namespace: validate::user_namespace(request.pod)?.is_some(),
+        user_namespace: validate::user_namespace(request.pod)?,
         rootfs: request.rootfs.clone(),
+        volatile: true,
         readonly_rootfs: security.readonly_rootfs,
         mountpoint: request.pod_dir.to_owned(),
         mounts: mount::plan(request, mount_label.as_deref())?,

@@ -32,7 +32,7 @@ pub fn exec(container: &ContainerPlan, cmd: &[String], tty: bool) -> ExecPlan {
     }
     ExecPlan {
         process: ProcessPlan { args: cmd.to_vec(), env, cwd: container.process.cwd.clone(), terminal: tty },
-        user_namespace: container.user_namespace,
+        user_namespace: container.user_namespace.is_some(),
         confinement: container.confinement.clone(),
         cgroup: container.cgroup.clone(),
         oom_score_adj: container.oom_score_adj,

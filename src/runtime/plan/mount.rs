@@ -139,7 +139,7 @@ pub(super) fn plan(request: &ContainerRequest<'_>, label: Option<&str>) -> Resul
     plan.retain(|mount| !replaced(&mount.target));
 
     let mut binds = pod_files(request);
-    binds.retain(|mount| !replaced(&mount.target));
+    binds.retain(|mount| !targets.contains(&mount.target));
     for (index, (mount, target)) in asked.iter().zip(&targets).enumerate() {
         binds.push(requested(request, index, mount, target, label)?);
     }

@@ -5,7 +5,10 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Instant,
 };
 
@@ -28,7 +31,7 @@ use nix::{
     unistd::Pid,
 };
 use tempfile::TempDir;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, runtime::Runtime};
 use tonic::transport::{Channel, Endpoint};
 
 use super::{archive, eventually, leftovers::Leftovers, patience};
@@ -50,7 +53,10 @@ pub(crate) struct Daemon {
     mark: String,
     child: Child,
     channel: Channel,
+    /// What the firewall had before the first pod.
     rules: String,
+    /// How often [`Daemon::run_to_end`] was called.
+    runs: AtomicU32,
 }
 
 impl Daemon {
@@ -69,7 +75,7 @@ impl Daemon {
         fs::write(path.join("config.toml"), places(path, &mark) + configuration).expect("write the configuration");
         let child = spawn(path, &mark);
         let channel = lazy_channel(path.join("berth.sock"));
-        let mut daemon = Self { directory, mark, child, channel, rules: String::new() };
+        let mut daemon = Self { directory, mark, child, channel, rules: String::new(), runs: AtomicU32::new(0) };
         daemon.wait_until_ready().await;
         daemon.rules = Leftovers::rules();
         daemon
@@ -207,7 +213,8 @@ impl Daemon {
 
     /// Runs a container in a pod of its own, waits for its end, and returns its last status and what it wrote.
     pub(crate) async fn run_to_end(&self, config: &ContainerConfig) -> (ContainerStatus, String) {
-        let pod_config = super::pod(self, "to-end");
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let pod_config = super::pod(self, &format!("to-end-{number}"));
         let pod = self.run_pod(&pod_config).await;
         let id = self.run(&pod, config, &pod_config).await;
         let status = self.wait_for_end(&id).await;
@@ -319,6 +326,8 @@ impl Drop for Daemon {
             self.child = spawn(self.directory.path(), &self.mark);
         }
         let removed = remove_all_pods(self);
+        // What is thrown away is deleted in the background; a daemon that ends leaves that to the next one.
+        Leftovers::wait_for_files(self.directory.path());
         let ended = kill(Pid::from_raw(self.pid()), Signal::SIGTERM).is_ok() && ends_in_time(&mut self.child);
         let left = self.leftovers().settle(self.directory.path(), &self.mark, &self.rules);
         if failed {
@@ -403,5 +412,20 @@ fn lazy_channel(socket: PathBuf) -> Channel {
         let socket = socket.clone();
         async move { io::Result::Ok(TokioIo::new(UnixStream::connect(socket).await?)) }
     });
-    Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector)
+    Endpoint::from_static("http://localhost").executor(Background).connect_with_connector_lazy(connector)
+}
+
+/// Runs connections on a thread of their own. A daemon that ends says goodbye on each of them and waits for the answer,
+/// which the test's thread cannot give while it waits for the daemon's end.
+#[derive(Clone, Copy)]
+struct Background;
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Background {
+    fn execute(&self, task: F) {
+        static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).enable_all().build().expect("make a runtime")
+        });
+        RUNTIME.spawn(task);
+    }
 }

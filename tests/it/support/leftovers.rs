@@ -15,6 +15,10 @@ use nix::{
 
 use super::patience;
 
+/// Directories of what comes and goes with pods, containers and pulls.
+const TRANSIENT: &[&str] =
+    &["run/pods", "root/containers", "root/containers/.trash", "root/image/ingest", "root/image/trash"];
+
 /// Everything of an engine that must be gone when it has no pods and has ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leftovers {
@@ -22,7 +26,7 @@ pub(crate) struct Leftovers {
     pub(crate) mounts: Vec<PathBuf>,
     /// Processes: id and command line.
     pub(crate) processes: Vec<(i32, String)>,
-    /// Cgroups below the engine's own.
+    /// Cgroups, but for the parents that requests name: those are the caller's, as with kubelet.
     pub(crate) cgroups: Vec<PathBuf>,
     /// Network links beside the loopback.
     pub(crate) links: Vec<String>,
@@ -38,10 +42,14 @@ impl Leftovers {
         Self {
             mounts: mounts_below(directory),
             processes: processes(mark),
-            cgroups: own_cgroups(mark).iter().flat_map(|own| directories_below(own)).collect(),
+            cgroups: own_cgroups(mark)
+                .iter()
+                .flat_map(|own| directories_below(own))
+                .filter(|path| !is_callers(path, mark))
+                .collect(),
             links: links(),
             rules: Self::rules().lines().filter(|line| !rules.contains(line)).map(str::to_owned).collect(),
-            files: ["run/pods", "root/containers"].iter().flat_map(|name| entries(&directory.join(name))).collect(),
+            files: files(directory),
         }
     }
 
@@ -54,6 +62,14 @@ impl Leftovers {
     /// Nothing is left.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Waits a while for transient files to go.
+    pub(crate) fn wait_for_files(directory: &Path) {
+        let started = Instant::now();
+        while !files(directory).is_empty() && started.elapsed() < patience(5) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Gives the kernel a while: it takes links and cgroups away after the engine has ended its part.
@@ -83,12 +99,21 @@ impl Leftovers {
         self.remove_own_cgroup(mark);
     }
 
-    /// Removes the cgroup that the pods of the test were put under: as with kubelet, it is the caller's.
+    /// Removes the cgroups that the test's pods were put under.
     pub(crate) fn remove_own_cgroup(&self, mark: &str) {
         for own in own_cgroups(mark) {
+            for parent in entries(&own).iter().filter(|path| is_callers(path, mark)) {
+                let _ = fs::remove_dir(parent);
+            }
             let _ = fs::remove_dir(own);
         }
     }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let found = TRANSIENT.iter().flat_map(|name| entries(&directory.join(name)));
+    // The place of what is being deleted stays, empty.
+    found.filter(|path| !path.ends_with("containers/.trash")).collect()
 }
 
 fn mounts_below(directory: &Path) -> Vec<PathBuf> {
@@ -119,6 +144,13 @@ fn own_cgroups(mark: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = std::iter::once(root.to_owned()).chain(entries(root));
     hierarchies.map(|hierarchy| hierarchy.join(mark)).filter(|path| path.is_dir()).collect()
+}
+
+/// Whether a request named this cgroup: one that the engine made has an id in its name.
+fn is_callers(cgroup: &Path, mark: &str) -> bool {
+    let name = cgroup.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let has_id = name.split(['-', ':', '.']).any(|part| part.len() == 64);
+    cgroup.parent().is_some_and(|parent| parent.ends_with(mark)) && !has_id
 }
 
 /// All directories below one, parents first.

@@ -64,15 +64,16 @@ impl fmt::Debug for Credential {
 }
 
 impl Credential {
-    /// Reads what a caller gave: the first of a registry token, a user name, an identity token and `auth`.
-    /// The error says what is wrong with it, without any part of it.
+    /// Reads what a caller gave: a registry token, else an identity token, else a user name and password, else `auth`.
+    /// Beside a password, an identity token is left aside; beside a mere user name, it is the user name that means
+    /// nothing. The error says what is wrong, without any part of it.
     pub(super) fn from_auth(auth: &Auth) -> Result<Self, &'static str> {
         if !auth.registry_token.is_empty() {
             Ok(Self::RegistryToken(auth.registry_token.clone()))
+        } else if !auth.identity_token.is_empty() && auth.password.is_empty() {
+            Ok(Self::IdentityToken(auth.identity_token.clone()))
         } else if !auth.username.is_empty() {
             Ok(Self::Password { username: auth.username.clone(), password: auth.password.clone() })
-        } else if !auth.identity_token.is_empty() {
-            Ok(Self::IdentityToken(auth.identity_token.clone()))
         } else {
             Self::from_base64(&auth.auth)
         }
@@ -136,6 +137,7 @@ impl Credentials {
     /// their configuration says so.
     pub(super) async fn for_endpoint(&self, endpoint: &Endpoint, domain: &str, repository: &str) -> Credential {
         match self {
+            _ if endpoint.foreign => Credential::Anonymous,
             Self::Given { credential, server_address } => {
                 let server = host_of(server_address);
                 let named = !server.is_empty() && same_registry(server, endpoint.host());

@@ -127,6 +127,7 @@ fn endpoint(
         plain_fallback,
         upstream: is_registry_itself || (host.server && own_directory),
         forward_credentials: host.forward_credentials,
+        foreign: false,
         namespace: (!is_registry_itself).then(|| domain.to_owned()),
         base,
     }

@@ -116,7 +116,8 @@ async fn an_identity_token_is_posted_to_the_token_server() {
     })
     .await;
     let registry = with_tokens_of(&server, "t1").await;
-    let auth = Auth { identity_token: "refresh&me".to_owned(), ..Auth::default() };
+    // Some tools store a user name with it that means nothing.
+    let auth = Auth { identity_token: "refresh&me".to_owned(), ..password("00000000", "") };
     client().resolve(&image(&registry), Some(&auth)).await.expect("resolves");
     let asked = &server.seen()[0];
     assert_eq!(asked.target, "/token");

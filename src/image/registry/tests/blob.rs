@@ -238,3 +238,26 @@ async fn dropping_the_stream_ends_the_transfer() {
     // The script's writes fail when the connection is closed, so nothing is left to be waited for.
     assert_eq!(registry.seen().len(), 1);
 }
+
+#[tokio::test]
+async fn a_blob_that_the_registry_may_not_have_is_fetched_from_where_its_descriptor_says() {
+    let content = content(1000);
+    let served = content.clone();
+    let foreign = Scripted::start(move |seen| match seen.target.as_str() {
+        "/layer?key=1" => Reply::blob(seen, &served),
+        _ => Reply::status(401).header("WWW-Authenticate", "Basic realm=x"),
+    })
+    .await;
+    let registry = Scripted::start(|_| Reply::status(404)).await;
+    let fetch_by = async |urls: &[String]| {
+        let blob = Descriptor { urls: urls.to_vec(), ..descriptor(&content) };
+        let auth = Auth { server_address: foreign.host(), ..password("user", "pass") };
+        fetch(&client(), &image(&registry), &blob, Some(&auth)).await
+    };
+    let good = format!("http://{}/layer?key=1", foreign.host());
+    assert_eq!(fetch_by(&["file:///etc/passwd".to_owned(), good]).await.expect("fetches"), content);
+
+    // Whoever names the address could otherwise collect credentials there.
+    fetch_by(&[format!("http://{}/trap", foreign.host())]).await.expect_err("is kept out");
+    assert!(foreign.seen().iter().all(|seen| seen.header("authorization").is_none()));
+}

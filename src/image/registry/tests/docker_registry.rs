@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::types::Digest;
 
 const PROGRAM: &str = "docker-registry";
+const PASSWORD_PROGRAM: &str = "htpasswd";
 
 /// What a registry is started with.
 #[derive(Default)]
@@ -38,35 +39,24 @@ pub(super) struct DockerRegistry {
 impl DockerRegistry {
     /// Starts a registry, or says that the program is not installed and returns `None`.
     pub(super) async fn start(setup: Setup<'_>) -> Option<Self> {
-        if !is_installed(PROGRAM) {
-            eprintln!("SKIPPED: {PROGRAM} is not installed");
+        let passwords = if setup.users.is_empty() { None } else { Some(PASSWORD_PROGRAM) };
+        if let Some(missing) = [PROGRAM].into_iter().chain(passwords).find(|program| !is_installed(program)) {
+            eprintln!("SKIPPED: {missing} is not installed");
             return None;
         }
         let directory = tempfile::tempdir().expect("makes a directory");
-        let port = free_port();
-        let config = directory.path().join("config.yml");
-        std::fs::write(&config, configuration(&setup, directory.path(), port)).expect("writes");
-        let process = Command::new(PROGRAM)
-            .arg("serve")
-            .arg(&config)
-            .env_clear()
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starts");
+        let (process, port) = serve(&setup, directory.path()).await;
         let _ = rustls::crypto::ring::default_provider().install_default();
         // It is the client under test that has to care for certificates.
         let http = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build().expect("builds");
-        let registry = Self {
+        Some(Self {
             process,
             port,
             scheme: if setup.tls.is_some() { "https" } else { "http" },
             http,
             credentials: setup.users.first().map(|(name, password)| (name.to_string(), password.to_string())),
             _directory: directory,
-        };
-        registry.wait_until_it_listens().await;
-        Some(registry)
+        })
     }
 
     /// Host and port.
@@ -134,14 +124,6 @@ impl DockerRegistry {
     fn url(&self, path: &str) -> String {
         format!("{}://{}/v2/{path}", self.scheme, self.host())
     }
-
-    async fn wait_until_it_listens(&self) {
-        let started = Instant::now();
-        while tokio::net::TcpStream::connect(self.host()).await.is_err() {
-            assert!(started.elapsed() < Duration::from_secs(30), "{PROGRAM} does not listen");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
 }
 
 impl Drop for DockerRegistry {
@@ -155,6 +137,27 @@ impl Drop for DockerRegistry {
 pub(super) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// Starts the program and waits until it listens. Another test may take the port that was free a moment ago; the
+/// program then ends, and is started with another one.
+async fn serve(setup: &Setup<'_>, directory: &Path) -> (Child, u16) {
+    let started = Instant::now();
+    loop {
+        let port = free_port();
+        let config = directory.join("config.yml");
+        std::fs::write(&config, configuration(setup, directory, port)).expect("writes");
+        let mut command = Command::new(PROGRAM);
+        command.arg("serve").arg(&config).env_clear().stdout(Stdio::null()).stderr(Stdio::null());
+        let mut process = command.spawn().expect("starts");
+        while process.try_wait().expect("is our child").is_none() {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return (process, port);
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{PROGRAM} does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 fn free_port() -> u16 {
@@ -186,7 +189,7 @@ fn passwords(users: &[(&str, &str)], directory: &Path) -> PathBuf {
     let mut lines = Vec::new();
     for (name, password) in users {
         let output =
-            Command::new("htpasswd").args(["-nbB", "-C", "4", name, password]).output().expect("runs htpasswd");
+            Command::new(PASSWORD_PROGRAM).args(["-nbB", "-C", "4", name, password]).output().expect("runs htpasswd");
         lines.extend(output.stdout);
     }
     std::fs::write(&file, lines).expect("writes");

@@ -149,6 +149,19 @@ async fn nobody_listening_is_said_clearly() {
 }
 
 #[tokio::test]
+async fn names_of_hosts_are_resolved() {
+    let registry = Scripted::start(|_| Reply::ok("{}")).await;
+    let by_name = reference(&format!("{}/a:1", registry.host().replace("127.0.0.1", "localhost")));
+    client().resolve(&by_name, None).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+
+    // A name that by its definition nobody has, so no name server is asked for it.
+    let error = client().resolve(&reference("host.invalid/a:1"), None).await.expect_err("has no address");
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert_eq!(error.side(), Side::Network);
+    assert!(chain(&error).contains("host.invalid"), "{}", chain(&error));
+}
+
+#[tokio::test]
 async fn huge_headers_are_refused() {
     let error = resolve_from(|_| {
         let line = "x".repeat(60_000);

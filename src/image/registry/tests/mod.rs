@@ -7,6 +7,7 @@ mod auth;
 mod blob;
 mod manifest;
 mod mirrors;
+mod push;
 mod tls;
 
 use std::{path::Path, time::Duration};

@@ -20,7 +20,9 @@ pub(super) struct Seen {
     /// Path and query.
     pub(super) target: String,
     headers: Vec<(String, String)>,
+    /// Content, if it is text.
     pub(super) body: String,
+    pub(super) body_length: usize,
     /// How many requests came before.
     pub(super) number: usize,
     /// How many connections came before its own.
@@ -50,6 +52,8 @@ pub(super) enum Ending {
     Hanging,
     /// Zeros without end.
     Endless,
+    /// The connection is closed without any answer.
+    Unanswered,
 }
 
 /// An answer.
@@ -197,10 +201,12 @@ async fn serve<S: Fn(&Seen) -> Reply>(
         }
         let reply = script(&seen);
         tokio::time::sleep(reply.delay).await;
-        write(stream.get_mut(), &seen, &reply).await?;
+        if !matches!(reply.ending, Ending::Unanswered) {
+            write(stream.get_mut(), &seen, &reply).await?;
+        }
         match reply.ending {
             Ending::Complete if reply.length.is_some() => {}
-            Ending::Complete | Ending::Closed => return Ok(()),
+            Ending::Complete | Ending::Closed | Ending::Unanswered => return Ok(()),
             Ending::Hanging => tokio::time::sleep(Duration::from_secs(60)).await,
             Ending::Endless => loop {
                 stream.get_mut().write_all(&[0; 4096]).await?;
@@ -226,11 +232,12 @@ async fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> std::io::
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.push((name.to_owned(), value.to_owned()));
     }
-    let mut seen = Seen { method, target, headers, body: String::new(), number: 0, connection };
+    let mut seen = Seen { method, target, headers, body: String::new(), body_length: 0, number: 0, connection };
     let length = seen.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    seen.body = String::from_utf8_lossy(&body).into_owned();
+    seen.body_length = length;
+    seen.body = String::from_utf8(body).unwrap_or_default();
     Ok(Some(seen))
 }
 

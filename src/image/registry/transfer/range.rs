@@ -9,7 +9,7 @@ use reqwest::Response;
 use crate::image::registry::{
     candidates::Candidates,
     descriptor::Descriptor,
-    endpoint::{Capability, Endpoint},
+    endpoint::Endpoint,
     error::{Error, Failure},
     http::{Request, refusal},
     repository::Repository,
@@ -46,7 +46,7 @@ impl RangeReader {
         offset: u64,
         end: u64,
     ) -> Result<Self, Error> {
-        let candidates = repository.candidates(Capability::Pull, "fetch")?;
+        let candidates = repository.blob_candidates(&blob)?;
         Ok(Self { repository, blob, candidates, offset, end, body: None })
     }
 

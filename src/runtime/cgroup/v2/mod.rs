@@ -7,6 +7,8 @@ mod settings;
 mod stats;
 mod weight;
 
+pub(super) use weight::from_shares;
+
 use std::path::{Path, PathBuf};
 
 use super::{Entrance, Error, Limits, Stats, file, setting, tree};

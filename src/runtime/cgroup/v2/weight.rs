@@ -8,7 +8,7 @@ const WEIGHTS: (f64, f64) = (1.0, 10_000.0);
 
 /// Weight for shares.
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "clamped to 1–10000")]
-pub(super) fn from_shares(shares: i64) -> i64 {
+pub(in crate::runtime::cgroup) fn from_shares(shares: i64) -> i64 {
     let log = (shares as f64).clamp(SHARES.0, SHARES.1).log2();
     let exponent = (log * log + 125.0 * log - 126.0) / 612.0;
     // The exact powers must not be rounded up for a last bit.

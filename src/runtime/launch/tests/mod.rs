@@ -1,14 +1,19 @@
 //! Launches against the kernel, as root, with a static busybox as the image. Each test runs in a process and a mount
 //! namespace of its own, so that nothing is left when it fails.
 
+mod confine;
 mod container;
 mod exec;
+mod mount;
 mod pod;
 
 use std::{
     fs,
     io::Read as _,
-    os::{fd::OwnedFd, unix::fs::symlink},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::symlink,
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -35,6 +40,23 @@ struct Bed {
     dir: PathBuf,
     id: Id,
     facts: HostFacts,
+}
+
+/// As [`bed`], on a file system that can map ids; elsewhere (tmpfs before Linux 6.3) the test is skipped.
+fn mapping_bed(test: impl FnOnce(&Bed)) {
+    bed(|bed| {
+        let pod = bed.pod(&confine::mapped(NamespaceMode::Container));
+        let user = pod.user.as_ref().expect("user namespace");
+        let tree = crate::sys::mount::clone_path(bed.layer().as_path(), false).expect("tree");
+        let idmap = crate::sys::mount_attr::Attributes { idmap: Some(user.as_fd()), ..Default::default() };
+        let mapped = idmap.apply(&tree, false);
+        drop(tree);
+        bed.end(pod);
+        match mapped {
+            Ok(()) => test(bed),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}"),
+        }
+    });
 }
 
 /// Runs a test in a process of its own, and cleans up.
@@ -68,9 +90,10 @@ fn make_image(layer: &Path) {
         fs::create_dir_all(layer.join(directory)).expect("directory");
     }
     fs::copy("/bin/busybox", layer.join("bin/busybox")).expect("busybox");
-    for applet in ["sh", "cat", "ls", "id", "true", "sleep", "stat", "echo", "mkdir", "mount", "pwd", "tty", "kill"] {
+    for applet in ["sh", "cat", "id", "true", "sleep", "stat", "echo", "mkdir", "mount", "pwd", "tty", "kill", "test"] {
         symlink("busybox", layer.join("bin").join(applet)).expect("link");
     }
+    fs::copy("/bin/busybox", layer.join("bin/ls")).expect("a program that is no link");
     fs::write(layer.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n")
         .expect("passwd");
     fs::write(layer.join("etc/group"), "root:x:0:\napp:x:1000:\nvideo:x:44:app\n").expect("group");
@@ -90,7 +113,8 @@ impl Bed {
     }
 
     fn pod(&self, config: &PodConfig) -> PodInit {
-        let plan = plan::pod(&self.id, &self.pod_dir(), config, &self.facts).expect("planned");
+        let mut plan = plan::pod(&self.id, &self.pod_dir(), config, &self.facts).expect("planned");
+        plan.cgroup = Some(format!("{}/init", self.cgroup()));
         pod(&plan).expect("launched")
     }
 
@@ -127,10 +151,19 @@ impl Bed {
 
     fn run_plan(&self, pod: &PodInit, plan: &ContainerPlan) -> (String, i32) {
         let (stdio, mut output) = pipes();
-        let launched = container(plan, pod, stdio).expect("launched");
+        let launched = self.launch(plan, pod, stdio).expect("launched");
         let mut text = String::new();
         output.read_to_string(&mut text).expect("output");
         (text, wait(&launched.pidfd))
+    }
+
+    /// Launches a container with new layers of its own: they can be mounted only once.
+    fn launch(&self, plan: &ContainerPlan, pod: &PodInit, stdio: Stdio) -> Result<Launched, LaunchError> {
+        for directory in [&plan.rootfs.upper, &plan.rootfs.work] {
+            fs::remove_dir_all(directory).expect("remove");
+            fs::create_dir(directory).expect("directory");
+        }
+        container(plan, pod, stdio)
     }
 
     /// Takes the pod down.
@@ -176,7 +209,17 @@ fn pipes() -> (Stdio, fs::File) {
 
 /// The exit code of a child, 128 and the signal's number for a death by signal.
 fn wait(pidfd: &OwnedFd) -> i32 {
-    use std::os::fd::AsFd as _;
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).expect("wait").expect("status");
     status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).expect("ended")
+}
+
+/// All that a terminal shows until its last user is gone.
+fn read_console(console: Option<OwnedFd>) -> String {
+    let mut master = fs::File::from(console.expect("console"));
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    // The end is an error, EIO.
+    while let Ok(length @ 1..) = master.read(&mut part) {
+        text.extend_from_slice(&part[..length]);
+    }
+    String::from_utf8(text).expect("text")
 }
