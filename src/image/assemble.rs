@@ -31,7 +31,7 @@ pub(super) struct Parts {
     pub(super) names: Names,
 }
 
-/// Adds an image to the store, durably. Blocking.
+/// Adds an image to the store. Blocking.
 pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error> {
     let Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers: layer_parts, names } = parts;
     let configuration = Configuration::parse(manifest.config.digest, &config_bytes)?;
@@ -56,17 +56,11 @@ pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error>
         }
     }
     let cover = cover::make(&store.layers, &configuration.diff_ids)?;
-    let cover = match cover {
-        Some(lease) => {
-            store.sync.sync_now()?;
-            let digest = lease.digests().first().copied();
-            layers.absorb(lease);
-            digest
-        }
-        None => None,
-    };
-    store.blobs.sync()?;
-    store.layers.sync()?;
+    let cover = cover.and_then(|lease| {
+        let digest = lease.digests().first().copied();
+        layers.absorb(lease);
+        digest
+    });
     let record = Record {
         id,
         manifest: manifest_digest,

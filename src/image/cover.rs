@@ -29,8 +29,7 @@ use crate::types::Digest;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Makes the cover that an image with these layers (bottom first) needs, if it needs one. It is not synced to the disk.
-/// Blocking.
+/// Makes the cover that an image with these layers (bottom first) needs, if it needs one. Blocking.
 pub(super) fn make(layers: &Layers, diff_ids: &[Digest]) -> Result<Option<Lease<Layer>>, Error> {
     let stack = Stack::open(layers, diff_ids)?;
     let directories = stack.covered()?;

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Error,
     content::{Lease, Shelf},
-    durable::{make_directory, sync_directory, unfinished_name},
+    durable::{make_directory, unfinished_name},
+    settle::{Settler, boot_id, is_whole},
     trash::Trash,
     unpack::{self, Expected, Limits, Tally, Unpacked},
 };
@@ -27,6 +28,9 @@ pub(super) struct Layer {
     /// Digest of the stream that it was unpacked from.
     #[serde(default)]
     pub(super) stream: Option<Digest>,
+    /// The boot in which it was made.
+    #[serde(default)]
+    pub(super) boot: String,
     /// What it takes and how it depends on the layers below.
     #[serde(flatten)]
     pub(super) tally: Tally,
@@ -37,7 +41,9 @@ pub(super) struct Layer {
 pub(super) struct Layers {
     shelf: Arc<Shelf<Layer>>,
     trash: Arc<Trash>,
+    settler: Settler,
     limits: Limits,
+    boot: String,
     /// Which layer a stream gives, as far as it was seen; the layer may be gone again.
     streams: Mutex<HashMap<Digest, Digest>>,
 }
@@ -55,7 +61,9 @@ impl Layers {
             streams.extend(layer.stream.map(|stream| (stream, layer.diff_id)));
             streams
         });
-        Ok(Self { shelf, trash, limits, streams: Mutex::new(streams) })
+        let settler = Settler::start(shelf.directory())?;
+        let boot = boot_id().unwrap_or_default();
+        Ok(Self { shelf, trash, settler, limits, boot, streams: Mutex::new(streams) })
     }
 
     /// The counted places of the layers.
@@ -74,7 +82,7 @@ impl Layers {
         self.shelf.lease(&[diff_id]).ok().map(|lease| (diff_id, lease))
     }
 
-    /// Unpacks a stream where nothing sees it yet; [`Self::commit`] must follow when it is on the disk. Blocking.
+    /// Unpacks a stream where nothing sees it yet. Blocking.
     pub(super) fn stage(
         &self,
         source: impl Read + Send,
@@ -86,46 +94,42 @@ impl Layers {
         let unpacked = unpack::unpack(source, media_type, expected, root.into(), self.limits);
         let unpacked =
             unpacked.map_err(|source| Error::Layer { digest: expected.map(|layer| layer.digest), source })?;
-        staging.record(&Layer {
-            diff_id: unpacked.diff_id,
-            stream: Some(unpacked.digest),
-            tally: unpacked.tally.clone(),
-        })?;
         Ok(Staged { staging, unpacked })
     }
 
-    /// Makes a layer that comes from no archive, as `fill` makes its files. It is not synced to the disk. Blocking.
+    /// Makes a layer that comes from no archive, as `fill` makes its files. Blocking.
     pub(super) fn make(
         &self,
         digest: Digest,
         fill: impl FnOnce(&Path) -> Result<Tally, Error>,
     ) -> Result<Lease<Layer>, Error> {
         let staging = Staging::begin(self.shelf.directory(), &self.trash)?;
-        let layer = Layer { diff_id: digest, stream: None, tally: fill(&staging.files)? };
-        staging.record(&layer)?;
-        self.shelf.put(digest, &staging.path, layer)
+        let tally = fill(&staging.files)?;
+        self.put(&staging, Layer { diff_id: digest, stream: None, boot: self.boot.clone(), tally })
     }
 
-    /// Makes a layer visible, durably but for its name: see [`Self::sync`]. All its files must be on the disk.
-    /// Blocking.
+    /// Makes a layer visible. Blocking.
     pub(super) fn commit(&self, staged: &Staged) -> Result<Lease<Layer>, Error> {
         let Unpacked { diff_id, digest, tally, .. } = &staged.unpacked;
-        let layer = Layer { diff_id: *diff_id, stream: Some(*digest), tally: tally.clone() };
-        let lease = self.shelf.put(*diff_id, &staged.staging.path, layer)?;
+        let (boot, tally) = (self.boot.clone(), tally.clone());
+        let lease = self.put(&staged.staging, Layer { diff_id: *diff_id, stream: Some(*digest), boot, tally })?;
         self.streams.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest, *diff_id);
         Ok(lease)
     }
 
-    /// Makes the names of layers survive a power loss. Blocking.
-    pub(super) fn sync(&self) -> Result<(), Error> {
-        sync_directory(self.shelf.directory())
+    fn put(&self, staging: &Staging, layer: Layer) -> Result<Lease<Layer>, Error> {
+        staging.record(&layer)?;
+        let diff_id = layer.diff_id;
+        let lease = self.shelf.put(diff_id, &staging.path, layer)?;
+        self.settler.add(&self.shelf.path(diff_id))?;
+        Ok(lease)
     }
 }
 
 fn read_record(layer: &Path) -> Option<Layer> {
     let record: Layer = serde_json::from_slice(&fs::read(layer.join(RECORD)).ok()?).ok()?;
     let is_named_right = layer.file_name()? == record.diff_id.hex().as_str();
-    (is_named_right && layer.join(FILES).is_dir()).then_some(record)
+    (is_named_right && layer.join(FILES).is_dir() && is_whole(layer, &record.boot)).then_some(record)
 }
 
 /// A layer that is unpacked but not visible; dropping it discards it.

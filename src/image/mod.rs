@@ -34,6 +34,7 @@ mod pull;
 mod receive;
 mod record;
 pub mod registry;
+mod settle;
 mod snapshot;
 mod store;
 mod tar;

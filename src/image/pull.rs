@@ -1,9 +1,9 @@
 //! Pulling: all parts of an image at the same time, each verified, decompressed and unpacked while it comes.
 //!
 //! ```text
-//! name → manifest ─┬→ configuration ───────────────────────────────────┐
-//!                  ├→ layer: registry → verify, decompress → files → sync ┼→ image
-//!                  └→ layer: …                                          ┘
+//! name → manifest ─┬→ configuration ─────────────────────────────┐
+//!                  ├→ layer: registry → verify, inflate → files ─┼→ image
+//!                  └→ layer: …                                  ─┘
 //! ```
 //!
 //! Every step is a future or is stopped by one: when the pull is dropped, the streams end, the threads behind them
@@ -167,7 +167,6 @@ impl Source {
         let (_slot, _pipeline) = (slots.acquire().await, store.pipelines.acquire().await);
         let stream = store.client.blob(&self.reference, descriptor, self.auth()).await?;
         let received = self.receive(descriptor, stream).await?;
-        store.sync.sync().await?;
         let store = Arc::clone(store);
         task::blocking(move || received.commit(&store)).await
     }

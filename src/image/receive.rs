@@ -1,4 +1,4 @@
-//! A layer's way into the store: received first, then committed when it is on the disk.
+//! A layer's way into the store: received first, then committed.
 
 use std::io::Read;
 
@@ -56,7 +56,7 @@ impl ReceivedLayer {
         &self.staged.unpacked
     }
 
-    /// Makes it visible. The file system must have been synced since it was received. Blocking.
+    /// Makes it visible. Blocking.
     pub(super) fn commit(self, store: &Store) -> Result<LayerPart, Error> {
         let Unpacked { diff_id, digest, .. } = self.staged.unpacked;
         let stream = self.stream.map(|stream| store.blobs.commit(stream, Some(digest))).transpose()?;

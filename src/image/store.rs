@@ -12,7 +12,7 @@ use super::{
     Auth, Error, Image, ImageUsage, Snapshot,
     chunks::chunks,
     content::Blobs,
-    durable::{FileSystemSync, make_directory},
+    durable::make_directory,
     flight::Flights,
     images::Images,
     import,
@@ -59,7 +59,6 @@ pub struct Store {
     pub(super) blobs: Blobs,
     pub(super) layers: Layers,
     pub(super) images: Images,
-    pub(super) sync: Arc<FileSystemSync>,
     pub(super) pipelines: Semaphore,
     /// Held for a layer's stream while it is fetched.
     pub(super) layer_turns: KeyLock<Digest>,
@@ -94,14 +93,12 @@ impl Store {
             credentials: config.credentials.clone(),
             ..registry::Config::default()
         });
-        let sync = Arc::new(FileSystemSync::new(root.to_owned()));
         Ok(Arc::new(Self {
             config,
             client,
             blobs,
             layers,
             images,
-            sync,
             pipelines: Semaphore::new(PIPELINES),
             layer_turns: KeyLock::default(),
             pulls: Flights::default(),
@@ -331,3 +328,6 @@ fn make_empty(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod kill_tests;

@@ -53,13 +53,19 @@ impl Trash {
 /// Deletes what comes until the store is closed.
 fn empty(queued: &Receiver<PathBuf>) {
     while let Ok(path) = queued.recv() {
-        let deleted = match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
-            Ok(_) => fs::remove_file(&path),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = deleted {
+        if let Err(error) = delete(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot delete; the next start tries again");
         }
+    }
+}
+
+fn delete(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return fs::remove_file(path);
+    }
+    match fs::remove_dir_all(path) {
+        // A layer that was just written to the disk gets its mark even here, by its open directory.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => fs::remove_dir_all(path),
+        deleted => deleted,
     }
 }

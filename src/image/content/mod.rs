@@ -13,11 +13,7 @@ use std::{
 pub(super) use ingest::{Copied, Ingest};
 pub(super) use shelf::{Claim, Lease, Shelf};
 
-use super::{
-    Error,
-    durable::{make_directory, sync_directory},
-    trash::Trash,
-};
+use super::{Error, durable::make_directory, trash::Trash};
 use crate::types::Digest;
 
 /// Largest manifest or configuration that is read into memory; registries allow 4 MiB.
@@ -52,7 +48,8 @@ impl Blobs {
         Ingest::begin(&self.ingest)
     }
 
-    /// Takes in what was received, if it is what it should be, durably but for its name: see [`Self::sync`]. Blocking.
+    /// Takes in what was received, if it is what it should be; it is on the disk then, though its name may not yet be.
+    /// Blocking.
     pub(super) fn commit(&self, ingest: Ingest, expected: Option<Digest>) -> Result<(Digest, Lease<u64>), Error> {
         let received = ingest.finish(expected)?;
         let lease = self.shelf.put(received.digest, received.path(), received.size)?;
@@ -68,11 +65,6 @@ impl Blobs {
         let mut ingest = self.ingest()?;
         ingest.write(content)?;
         self.commit(ingest, Some(digest))
-    }
-
-    /// Makes the names of blobs survive a power loss. Blocking.
-    pub(super) fn sync(&self) -> Result<(), Error> {
-        sync_directory(self.shelf.directory())
     }
 
     /// Reads a manifest or configuration and checks that it is still what it was. Blocking.

@@ -158,7 +158,6 @@ impl Contents {
 
     /// Makes all layers visible. Blocking.
     pub(super) fn commit_layers(self, store: &Store) -> Result<Vec<LayerPart>, Error> {
-        store.sync.sync_now()?;
         let commit = |layer: ArchivedLayer| match layer.state {
             State::Present(part) => Ok(part),
             State::Received(received) => received.commit(store),

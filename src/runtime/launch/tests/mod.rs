@@ -10,7 +10,10 @@ mod pod;
 use std::{
     fs,
     io::Read as _,
-    os::{fd::OwnedFd, unix::fs::symlink},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::symlink,
+    },
     path::{Path, PathBuf},
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -37,6 +40,23 @@ struct Bed {
     dir: PathBuf,
     id: Id,
     facts: HostFacts,
+}
+
+/// As [`bed`], on a file system that can map ids; elsewhere (tmpfs before Linux 6.3) the test is skipped.
+fn mapping_bed(test: impl FnOnce(&Bed)) {
+    bed(|bed| {
+        let pod = bed.pod(&confine::mapped(NamespaceMode::Container));
+        let user = pod.user.as_ref().expect("user namespace");
+        let tree = crate::sys::mount::clone_path(bed.layer().as_path(), false).expect("tree");
+        let idmap = crate::sys::mount_attr::Attributes { idmap: Some(user.as_fd()), ..Default::default() };
+        let mapped = idmap.apply(&tree, false);
+        drop(tree);
+        bed.end(pod);
+        match mapped {
+            Ok(()) => test(bed),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}"),
+        }
+    });
 }
 
 /// Runs a test in a process of its own, and cleans up.
@@ -174,6 +194,13 @@ fn script(text: &str) -> ContainerConfig {
     config
 }
 
+/// A container that sleeps. Not by a shell, which would be seen for a moment before it.
+fn sleeper() -> ContainerConfig {
+    let mut config = script("");
+    config.command = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
+    config
+}
+
 /// Pipes for a container: no input, output and errors in one.
 fn pipes() -> (Stdio, fs::File) {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
@@ -189,7 +216,6 @@ fn pipes() -> (Stdio, fs::File) {
 
 /// The exit code of a child, 128 and the signal's number for a death by signal.
 fn wait(pidfd: &OwnedFd) -> i32 {
-    use std::os::fd::AsFd as _;
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).expect("wait").expect("status");
     status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).expect("ended")
 }
