@@ -64,7 +64,6 @@ struct Live {
 }
 
 impl Pod {
-
     /// The pod that a record tells of; not ready until its monitor has been found.
     pub(super) fn recovered(record: Record, dir: PathBuf) -> Self {
         Self {
