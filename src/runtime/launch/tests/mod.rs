@@ -194,6 +194,13 @@ fn script(text: &str) -> ContainerConfig {
     config
 }
 
+/// A container that sleeps. Not by a shell, which would be seen for a moment before it.
+fn sleeper() -> ContainerConfig {
+    let mut config = script("");
+    config.command = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
+    config
+}
+
 /// Pipes for a container: no input, output and errors in one.
 fn pipes() -> (Stdio, fs::File) {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
