@@ -85,6 +85,9 @@ pub enum PlanError {
     /// A root file system without layers.
     #[error("the image has no layers")]
     NoLayers,
+    /// A device that is named in the Container Device Interface's way.
+    #[error("CDI device {0:?}: CDI is not supported")]
+    CdiDevice(String),
     /// A requested device is none.
     #[error("{} is not a device", .0.display())]
     NotADevice(PathBuf),
@@ -111,6 +114,7 @@ impl Classify for PlanError {
             Self::Seccomp(error) => error.kind(),
             Self::Label(error) => error.kind(),
             Self::NoTarget(_) | Self::NoSharedPid => Kind::FailedPrecondition,
+            Self::CdiDevice(_) => Kind::Unimplemented,
             Self::NoLayers => Kind::DataLoss,
             _ => Kind::InvalidArgument,
         }

@@ -76,6 +76,10 @@ pub(super) fn user_namespace(config: &PodConfig) -> Result<Option<UserMaps>, Pla
     match user.mode {
         NamespaceMode::Node if user.uids.is_empty() && user.gids.is_empty() => Ok(None),
         NamespaceMode::Node => Err(PlanError::InvalidIdMap("the node's user namespace has no maps of its own")),
+        NamespaceMode::Pod if [config.namespaces.pid, config.namespaces.ipc].contains(&NamespaceMode::Node) => {
+            // The kernel lets only the owner of a namespace mount what shows it.
+            Err(PlanError::InvalidIdMap("it needs PID and IPC namespaces of the pod's own"))
+        }
         NamespaceMode::Pod => {
             id_map(&user.uids)?;
             id_map(&user.gids)?;

@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Error as WsError, Message, protocol::Role},
+    tungstenite::{
+        Error as WsError, Message, Utf8Bytes,
+        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+    },
 };
 
 use super::{
@@ -29,7 +32,7 @@ const STDOUT: u32 = 1;
 const STDERR: u32 = 2;
 const ERROR: u32 = 3;
 const RESIZE: u32 = 4;
-/// In v5, a message on this channel names a channel that its sender closes.
+/// In v5, a client's message on this channel names a channel that it closes.
 const CLOSE: u8 = 255;
 
 /// Subprotocol of the SPDY tunnel.
@@ -193,9 +196,7 @@ fn encode(protocol: Protocol, packet: Packet) -> Option<Message> {
     let channel = u8::try_from(stream).ok()?;
     let data = match kind {
         PacketKind::Data(data) => data,
-        PacketKind::End | PacketKind::Reset if protocol.close => {
-            return Some(Message::Binary(Bytes::copy_from_slice(&[CLOSE, channel])));
-        }
+        // Only clients close channels; the server's end with the connection.
         PacketKind::End | PacketKind::Reset => return None,
     };
     if protocol.base64 {
@@ -217,6 +218,9 @@ async fn write(
             sink.send(message).await?;
         }
     }
+    // Clients take a close without a status for a broken connection.
+    let goodbye = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+    sink.send(Message::Close(Some(goodbye))).await?;
     sink.close().await
 }
 
@@ -288,8 +292,7 @@ mod tests {
         assert_eq!(decode(binary, Message::Binary(Bytes::new())), None);
         let sent = encode(text, Packet { stream: 1, kind: PacketKind::Data(Bytes::from_static(b"hi")) });
         assert_eq!(sent, Some(Message::Text("1aGk=".into())));
-        let closed = encode(PROTOCOLS[0], Packet { stream: 1, kind: PacketKind::End });
-        assert_eq!(closed, Some(Message::Binary(Bytes::from_static(&[255, 1]))));
+        assert_eq!(encode(PROTOCOLS[0], Packet { stream: 1, kind: PacketKind::End }), None);
     }
 
     #[test]

@@ -83,7 +83,8 @@ async fn a_very_fast_writer_loses_no_line() {
 async fn reopening_under_fire_loses_no_line() {
     let world = World::new();
     let mut pod = world.pod().await;
-    let container = pod.sh("for i in 1 2 3 4 5 6 7 8 9 10; do seq 1 10000; sleep 0.02; done").await;
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do seq 1 10000; sleep 0.02; done; echo last; exec sleep 1000";
+    let container = pod.sh(script).await;
     let mut parts = Vec::new();
     for number in 0..20 {
         let part = container.log.with_extension(format!("log.{number}"));
@@ -95,12 +96,17 @@ async fn reopening_under_fire_loses_no_line() {
         assert_eq!(fs::metadata(&part).expect("part").len(), length, "the old file must not grow");
         parts.push(part);
     }
-    pod.exit(&container).await;
     parts.push(container.log.clone());
-    let lines: Vec<String> = parts.iter().flat_map(|part| lines_of(part)).collect();
+    let last = || parts.iter().any(|part| fs::read_to_string(part).is_ok_and(|log| log.ends_with("F last\n")));
+    until("the last line", last).await;
+    pod.monitor.kill_all(&container.id).await.expect("kill");
+    pod.exit(&container).await;
+    let mut lines: Vec<String> = parts.iter().flat_map(|part| lines_of(part)).collect();
+    assert_eq!(lines.pop().as_deref(), Some("stdout F last"));
     let expected: Vec<String> = (0..10).flat_map(|_| (1..=10_000).map(|n| format!("stdout F {n}"))).collect();
     assert!(lines == expected, "{} lines of {}", lines.len(), expected.len());
-    assert!(pod.monitor.reopen_log(&container.id).await.is_err(), "it has ended");
+    let error = pod.monitor.reopen_log(&container.id).await.expect_err("it has ended");
+    assert!(matches!(error.failure(), Some(Failure::NotRunning)), "{error:?}");
     pod.end().await;
 }
 
@@ -142,7 +148,7 @@ async fn execs_run_beside_the_container_and_end_alone() {
     assert!(matches!(error.expect_err("refused").failure(), Some(Failure::Launch(_))));
     // What a command leaves behind when it ends by itself is the container's.
     assert_eq!(pod.exec_sync(&container, &["sh", "-c", "sleep 500 >/dev/null 2>&1 & exit 7"]).await.0, 7);
-    assert_eq!(pod.exec_sync(&container, &["pgrep", "-f", "sleep 500"]).await.0, 0);
+    assert_eq!(pod.count(&container, "sleep 500").await, 1);
     pod.end().await;
 }
 
@@ -161,14 +167,11 @@ async fn killing_an_exec_kills_all_that_it_started_and_nothing_else() {
     let pod = world.pod().await;
     let container = pod.run(&["sleep", "1000"]).await;
     let (mut exec, _output) = pod.exec(&container, &["sh", "-c", RUNAWAYS]).await;
-    in_time("the sleepers", async {
-        while pod.exec_sync(&container, &["pgrep", "-f", "sleep 777"]).await.1.lines().count() < 6 {}
-    })
-    .await;
+    in_time("the sleepers", async { while pod.count(&container, "sleep 777").await < 6 {} }).await;
     exec.kill().await.expect("kill");
     assert_eq!(in_time("the end", exec.wait()).await.expect("wait").code, 137);
-    assert_eq!(pod.exec_sync(&container, &["pgrep", "-f", "sleep 777"]).await, (1, String::new()));
-    assert_eq!(pod.exec_sync(&container, &["pgrep", "-f", "sleep 1000"]).await.0, 0, "the container lives");
+    assert_eq!(pod.count(&container, "sleep 777").await, 0);
+    assert_eq!(pod.count(&container, "sleep 1000").await, 1, "the container lives");
     pod.end().await;
 }
 
@@ -179,18 +182,18 @@ async fn an_exec_does_not_outlive_its_daemon_unless_it_is_detached() {
     let container = pod.run(&["sleep", "1000"]).await;
     let plan = world.dir.path().join("plan.json");
     fs::write(&plan, serde_json::to_vec(&container.plan).expect("plan")).expect("write");
-    let mut daemon = std::process::Command::new(std::env::current_exe().expect("exe"))
+    let daemon = std::process::Command::new(std::env::current_exe().expect("exe"))
         .args(["--exact", "--ignored", "a_daemon_to_be_killed"])
         .env("BERTH_TEST_POD", &pod.dir)
         .env("BERTH_TEST_PLAN", &plan)
         .stdout(std::process::Stdio::null())
         .spawn()
         .expect("spawn");
-    let runs = async |command: &str| pod.exec_sync(&container, &["pgrep", "-f", command]).await.0 == 0;
+    let daemon = Killed(daemon);
+    let runs = async |command: &str| pod.count(&container, command).await > 0;
     in_time("the daemon's execs", async { while !runs("sleep 702").await {} }).await;
     assert!(runs("sleep 701").await);
-    daemon.kill().expect("kill");
-    daemon.wait().expect("reap");
+    drop(daemon);
     in_time("the exec's end", async { while runs("sleep 701").await {} }).await;
     assert!(runs("sleep 702").await, "the detached one goes on");
     assert!(runs("sleep 1000").await, "and the container");
@@ -202,9 +205,19 @@ async fn an_exec_does_not_outlive_its_daemon_unless_it_is_detached() {
     pod.end().await;
 }
 
+/// A process that is killed when the test is through with it, or fails.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Not a test: the process that the test above kills.
 #[tokio::test]
-#[ignore = "run by a_exec_does_not_outlive_its_daemon_unless_it_is_detached"]
+#[ignore = "run by an_exec_does_not_outlive_its_daemon_unless_it_is_detached"]
 async fn a_daemon_to_be_killed() {
     let (Some(dir), Some(plan)) = (std::env::var_os("BERTH_TEST_POD"), std::env::var_os("BERTH_TEST_PLAN")) else {
         return;
@@ -248,7 +261,7 @@ async fn a_terminal_has_a_size_and_logs_as_stdout() {
     let world = World::new();
     let mut pod = world.pod().await;
     let mut config = ContainerConfig { stdin: true, tty: true, ..ContainerConfig::default() };
-    let script = "trap 'stty size' WINCH; echo ready >&2; read x; echo got $x; exit 5";
+    let script = "trap 'stty size' WINCH; echo ready >&2; until read x; do :; done; echo got $x; exit 5";
     let container = pod.run_with(&mut config, &["sh", "-c", script]).await;
     let all = Streams { stdin: true, stdout: true, stderr: true };
     let attached = pod.monitor.attach(&container.id, all).await.expect("attach");
@@ -259,7 +272,7 @@ async fn a_terminal_has_a_size_and_logs_as_stdout() {
     let mut stdin = pipe::Sender::from_owned_fd_unchecked(attached.stdin.expect("stdin")).expect("pipe");
     stdin.write_all(b"word\n").await.expect("type");
     assert_eq!(pod.exit(&container).await.code, 5);
-    assert_eq!(log_of(&container), ["stdout F ready\r", "stdout F 40 100\r", "stdout F word\r", "stdout F got word\r"]);
+    assert_eq!(log_of(&container), ["stdout F ready", "stdout F 40 100", "stdout F word", "stdout F got word"]);
     let container = pod.run(&["sleep", "1000"]).await;
     let plan = plan::exec(&container.plan, &["sh".into(), "-c".into(), "read x; stty size".into()], true);
     let mut exec = pod.monitor.exec(&container.id, &plan, ExecStdio::Terminal).await.expect("exec");
@@ -377,9 +390,10 @@ async fn a_dead_spawner_is_replaced() {
 async fn nobody_can_write_to_the_program_that_monitors_run() {
     let world = World::new();
     let pod = world.pod().await;
-    let program = format!("/proc/{}/exe", pod.monitor.pid());
-    let error = fs::File::options().append(true).open(program).expect_err("read-only");
-    assert!(matches!(error.raw_os_error(), Some(libc::EROFS | libc::EPERM)), "{error}");
+    // A running program is busy anyway; it is the mount that protects it afterwards.
+    let program = fs::File::open(format!("/proc/{}/exe", pod.monitor.pid())).expect("open");
+    let flags = rustix::fs::fstatvfs(&program).expect("statvfs").f_flag;
+    assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{flags:?}");
     pod.end().await;
 }
 
@@ -397,13 +411,24 @@ async fn an_idle_monitor_is_small() {
     let pod = world.pod().await;
     let container = pod.sh("echo hello; exec sleep 1000").await;
     until("the output", || !log_of(&container).is_empty()).await;
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", pod.monitor.pid())).expect("smaps");
-    let kib = |field: &str| -> u64 {
-        let line = rollup.lines().find(|line| line.starts_with(field)).expect("field");
-        line.split_whitespace().nth(1).expect("number").parse().expect("KiB")
-    };
-    let private = kib("Private_Dirty:") + kib("Private_Clean:");
-    println!("idle monitor: {private} KiB private, {} KiB PSS", kib("Pss:"));
-    assert!(private < 512, "{private} KiB");
+    let smaps = fs::read_to_string(format!("/proc/{}/smaps", pod.monitor.pid())).expect("smaps");
+    let private = private_memory(&smaps);
+    println!("idle monitor: {private} KiB");
+    assert!(private < 300, "{private} KiB");
     pod.end().await;
+}
+
+/// KiB of memory that no other process has part in: without the program's file, whose pages count as the process's own
+/// as long as nobody else happens to run it.
+fn private_memory(smaps: &str) -> u64 {
+    let (mut total, mut dirty) = (0, 0);
+    for line in smaps.lines() {
+        let kib = || line.split_whitespace().nth(1).expect("number").parse::<u64>().expect("KiB");
+        if line.starts_with("Private_Dirty:") {
+            dirty = kib();
+        } else if line.starts_with("Anonymous:") {
+            total += dirty.min(kib());
+        }
+    }
+    total
 }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     future::Future,
+    io::Write as _,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
@@ -26,30 +27,28 @@ use tokio::{io::AsyncReadExt, net::unix::pipe, sync::mpsc::UnboundedReceiver};
 /// No test waits longer for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what} did not come in time"),
     }
 }
 
-pub struct World {
-    pub dir: tempfile::TempDir,
-    pub spawner: Spawner,
-    pub host: HostFacts,
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) spawner: Spawner,
+    pub(crate) host: HostFacts,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("dir");
         let image = dir.path().join("image");
         for name in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
             fs::create_dir_all(image.join(name)).expect("mkdir");
         }
         fs::copy("/bin/busybox", image.join("bin/busybox")).expect("busybox-static is needed");
-        for name in
-            ["cat", "dd", "echo", "kill", "ls", "pgrep", "ps", "seq", "setsid", "sh", "sleep", "stty", "true", "yes"]
-        {
+        for name in ["cat", "dd", "echo", "kill", "ls", "ps", "seq", "setsid", "sh", "sleep", "stty", "true", "yes"] {
             std::os::unix::fs::symlink("busybox", image.join("bin").join(name)).expect("link");
         }
         let spawner = Spawner::start_program(Path::new(env!("CARGO_BIN_EXE_berth"))).expect("spawner");
@@ -57,17 +56,17 @@ impl World {
     }
 
     /// A pod whose containers have PID namespaces of their own.
-    pub async fn pod(&self) -> Pod {
+    pub(crate) async fn pod(&self) -> Pod {
         self.pod_with(NamespaceMode::Container).await
     }
 
-    pub async fn pod_with(&self, pid: NamespaceMode) -> Pod {
+    pub(crate) async fn pod_with(&self, pid: NamespaceMode) -> Pod {
         let mut config = PodConfig::default();
         config.namespaces.pid = pid;
         self.pod_from(config).await
     }
 
-    pub async fn pod_from(&self, config: PodConfig) -> Pod {
+    pub(crate) async fn pod_from(&self, config: PodConfig) -> Pod {
         let plan = self.pod_plan(&config);
         let monitor = in_time("the pod", self.spawner.pod(&plan)).await.expect("pod");
         let events = monitor.events();
@@ -84,7 +83,7 @@ impl World {
         }
     }
 
-    pub fn pod_plan(&self, config: &PodConfig) -> PodPlan {
+    pub(crate) fn pod_plan(&self, config: &PodConfig) -> PodPlan {
         let id = new_id();
         let dir = self.dir.path().join(id.short());
         fs::create_dir(&dir).expect("mkdir");
@@ -95,7 +94,7 @@ impl World {
 }
 
 fn cgroup_of(pod: &Id) -> String {
-    format!("/berth-test-{}", pod.short())
+    format!("/berth-test-monitor-{}", pod.short())
 }
 
 fn new_id() -> Id {
@@ -106,27 +105,27 @@ fn new_id() -> Id {
     Id::from_bytes(bytes)
 }
 
-pub struct Pod {
-    pub config: PodConfig,
-    pub id: Id,
-    pub dir: PathBuf,
-    pub cgroup: String,
-    pub monitor: Arc<Monitor>,
-    pub events: UnboundedReceiver<Event>,
+pub(crate) struct Pod {
+    pub(crate) config: PodConfig,
+    pub(crate) id: Id,
+    pub(crate) dir: PathBuf,
+    pub(crate) cgroup: String,
+    pub(crate) monitor: Arc<Monitor>,
+    pub(crate) events: UnboundedReceiver<Event>,
     image: PathBuf,
     host: HostFacts,
     down: bool,
 }
 
-pub struct Running {
-    pub id: Id,
-    pub plan: ContainerPlan,
-    pub log: PathBuf,
-    pub started: Started,
+pub(crate) struct Running {
+    pub(crate) id: Id,
+    pub(crate) plan: ContainerPlan,
+    pub(crate) log: PathBuf,
+    pub(crate) started: Started,
 }
 
 impl Pod {
-    pub fn plan(&self, config: &mut ContainerConfig, command: &[&str]) -> ContainerPlan {
+    pub(crate) fn plan(&self, config: &mut ContainerConfig, command: &[&str]) -> ContainerPlan {
         config.command = command.iter().map(|&word| word.to_owned()).collect();
         config.security.namespaces = self.config.namespaces.clone();
         let id = new_id();
@@ -151,15 +150,15 @@ impl Pod {
         plan::container(&request).expect("plan")
     }
 
-    pub async fn run(&self, command: &[&str]) -> Running {
+    pub(crate) async fn run(&self, command: &[&str]) -> Running {
         self.run_with(&mut ContainerConfig::default(), command).await
     }
 
-    pub async fn sh(&self, script: &str) -> Running {
+    pub(crate) async fn sh(&self, script: &str) -> Running {
         self.run(&["sh", "-c", script]).await
     }
 
-    pub async fn run_with(&self, config: &mut ContainerConfig, command: &[&str]) -> Running {
+    pub(crate) async fn run_with(&self, config: &mut ContainerConfig, command: &[&str]) -> Running {
         let plan = self.plan(config, command);
         let log = self.dir.join(format!("{}.log", plan.id.short()));
         let io = ContainerIo { log: Some(log.clone()), stdin: config.stdin, stdin_once: config.stdin_once };
@@ -167,7 +166,7 @@ impl Pod {
         Running { id: plan.id.clone(), plan, log, started }
     }
 
-    pub async fn exit(&mut self, container: &Running) -> ExitStatus {
+    pub(crate) async fn exit(&mut self, container: &Running) -> ExitStatus {
         loop {
             match in_time("the exit", self.events.recv()).await.expect("the monitor lives") {
                 Event::Exited { container: id, status } if id == container.id => return status,
@@ -177,7 +176,7 @@ impl Pod {
         }
     }
 
-    pub async fn exec(&self, container: &Running, command: &[&str]) -> (Exec, pipe::Receiver) {
+    pub(crate) async fn exec(&self, container: &Running, command: &[&str]) -> (Exec, pipe::Receiver) {
         let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
         let plan = plan::exec(&container.plan, &command, false);
         let (read, write) = std::io::pipe().expect("pipe");
@@ -192,20 +191,27 @@ impl Pod {
     }
 
     /// Runs a command to its end: its code and its output.
-    pub async fn exec_sync(&self, container: &Running, command: &[&str]) -> (i32, String) {
+    pub(crate) async fn exec_sync(&self, container: &Running, command: &[&str]) -> (i32, String) {
         let (mut exec, mut output) = self.exec(container, command).await;
         let mut text = String::new();
         in_time("the output", output.read_to_string(&mut text)).await.expect("read");
         (in_time("the exec's end", exec.wait()).await.expect("wait").code, text)
     }
 
-    pub async fn kill(&self, container: &Running, signal: i32) {
+    /// How many processes in the container run exactly that command.
+    pub(crate) async fn count(&self, container: &Running, command: &str) -> usize {
+        let (code, list) = self.exec_sync(container, &["ps", "-o", "args"]).await;
+        assert_eq!(code, 0, "{list}");
+        list.lines().filter(|line| line.trim() == command).count()
+    }
+
+    pub(crate) async fn kill(&self, container: &Running, signal: i32) {
         let signal = Signal::try_from(signal).expect("signal");
         self.monitor.kill(&container.id, signal).await.expect("kill");
     }
 
     /// Shuts the pod down and checks that nothing of it is left.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         let pid = self.monitor.pid();
         in_time("the shutdown", self.monitor.shutdown()).await.expect("shutdown");
         self.down = true;
@@ -233,7 +239,7 @@ impl Drop for Pod {
             return;
         }
         let log = fs::read_to_string(self.dir.join("monitor.log")).unwrap_or_default();
-        eprintln!("the monitor's log: {log}");
+        let _ = writeln!(std::io::stderr(), "the monitor's log: {log}");
         let cgroup = Hierarchy::detect().map(|hierarchy| hierarchy.open(&self.cgroup));
         if let Ok(cgroup) = cgroup {
             let _ = cgroup.kill();
@@ -245,11 +251,11 @@ impl Drop for Pod {
 }
 
 /// The log's lines without their times, which are checked.
-pub fn log_of(container: &Running) -> Vec<String> {
+pub(crate) fn log_of(container: &Running) -> Vec<String> {
     lines_of(&container.log)
 }
 
-pub fn lines_of(log: &Path) -> Vec<String> {
+pub(crate) fn lines_of(log: &Path) -> Vec<String> {
     let text = fs::read_to_string(log).expect("log");
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn");
     let line = |line: &str| {
@@ -261,7 +267,7 @@ pub fn lines_of(log: &Path) -> Vec<String> {
 }
 
 /// Waits until `done`.
-pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     in_time(what, async {
         while !done() {
             tokio::time::sleep(Duration::from_millis(5)).await;

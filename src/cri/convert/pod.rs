@@ -73,10 +73,19 @@ fn dns_from_wire(dns: wire::DnsConfig) -> Result<DnsConfig, Invalid> {
         })
     };
     Ok(DnsConfig {
-        servers: words("servers", dns.servers)?,
+        servers: each("servers", words("servers", dns.servers)?, name_server)?,
         searches: words("searches", dns.searches)?,
         options: words("options", dns.options)?,
     })
+}
+
+/// An address, for IPv6 also with a zone (`fe80::1%eth0`).
+fn name_server(server: String) -> Result<String, Invalid> {
+    let address = server.split('%').next().unwrap_or_default();
+    match address.parse::<IpAddr>() {
+        Ok(_) => Ok(server),
+        Err(_) => Err(Invalid::new("", format!("is no IP address: {}", shown(&server)))),
+    }
 }
 
 fn port_from_wire(port: wire::PortMapping) -> Result<PortMapping, Invalid> {

@@ -167,3 +167,31 @@ fn sealed_copy(program: &Path) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// Runs a sealed busybox and tries to write to what it was run from.
+    fn check(program: &OwnedFd, refusal: &[i32]) {
+        let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+        let output = Command::new(&path).arg0("echo").arg("sealed").output().expect("run");
+        assert_eq!(output.stdout, b"sealed\n");
+        let opened = std::fs::File::options().append(true).open(&path);
+        let written = opened.and_then(|mut file| file.write_all(b"evil"));
+        let error = written.expect_err("nobody may write");
+        assert!(error.raw_os_error().is_some_and(|errno| refusal.contains(&errno)), "{error}");
+    }
+
+    #[test]
+    fn a_sealed_program_runs_and_cannot_be_written() {
+        let busybox = Path::new("/bin/busybox");
+        if !rustix::process::geteuid().is_root() || !busybox.exists() {
+            return;
+        }
+        check(&read_only_mount(busybox).expect("mount"), &[libc::EROFS, libc::ETXTBSY]);
+        check(&sealed_copy(busybox).expect("copy"), &[libc::EPERM]);
+    }
+}

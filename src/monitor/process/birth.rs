@@ -22,11 +22,13 @@ const OOM_SCORE_ADJ: &str = "-999";
 pub(super) fn monitor(mut request: Frame, cgroups: Hierarchy) -> Option<Monitor> {
     let sequence = request.sequence;
     let connection = request.descriptors.pop()?;
-    let built = detach().map_err(|error| Failure::system("set the monitor up", &error)).and_then(|()| {
-        let Ok(Request::Pod { plan }) = request.message() else { return Err(Failure::Unsupported) };
-        drop(request);
-        build(&plan, cgroups)
-    });
+    let built = match request.message() {
+        Ok(Request::Pod { plan }) => detach(&plan.dir)
+            .map_err(|error| Failure::system("set the monitor up", &error))
+            .and_then(|()| build(&plan, cgroups)),
+        _ => Err(Failure::Unsupported),
+    };
+    drop(request);
     match built {
         Ok(mut monitor) => {
             let hello = monitor.hello(crate::monitor::wire::PROTOCOL);
@@ -49,8 +51,8 @@ pub(super) fn monitor(mut request: Frame, cgroups: Hierarchy) -> Option<Monitor>
     }
 }
 
-/// Leaves the spawner and the daemon behind.
-fn detach() -> io::Result<()> {
+/// Leaves the spawner and the daemon behind. Panics and notes go to `<pod dir>/monitor.log` from now on.
+fn detach(pod_dir: &Path) -> io::Result<()> {
     rustix::process::setsid()?;
     rustix::thread::set_name(c"berth:monitor")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
@@ -58,13 +60,17 @@ fn detach() -> io::Result<()> {
     rustix::process::chdir("/")?;
     // Not allowed without CAP_SYS_RESOURCE to less than what the daemon was given; then it stays at that.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    let log = File::options().append(true).create(true).open(pod_dir.join("monitor.log"))?;
+    rustix::stdio::dup2_stderr(log.as_fd())?;
     Ok(())
 }
 
 /// Makes the pod's namespaces and all that the monitor needs.
-fn build(plan: &PodPlan, cgroups: Hierarchy) -> Result<Monitor, Failure> {
+pub(super) fn build(plan: &PodPlan, cgroups: Hierarchy) -> Result<Monitor, Failure> {
     let failed = |error: io::Error| Failure::system("set the monitor up", &error);
-    log_to(&plan.dir).map_err(failed)?;
     let mut poller = Poller::new().map_err(failed)?;
     let ends = reap::ends_of_children().map_err(failed)?;
     let ends_of_children = poller.watch(ends, Some(EventFlags::IN)).map_err(failed)?;
@@ -81,6 +87,7 @@ fn build(plan: &PodPlan, cgroups: Hierarchy) -> Result<Monitor, Failure> {
         cgroups,
         poller,
         listener,
+        accept_again: None,
         ends_of_children,
         connections: Vec::new(),
         containers: Vec::new(),
@@ -88,14 +95,4 @@ fn build(plan: &PodPlan, cgroups: Hierarchy) -> Result<Monitor, Failure> {
         shutdown: None,
         buffer: Buffer::default(),
     })
-}
-
-/// Lets panics and notes go to `<pod dir>/monitor.log`.
-fn log_to(pod_dir: &Path) -> io::Result<()> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    let log = File::options().append(true).create(true).open(pod_dir.join("monitor.log"))?;
-    rustix::stdio::dup2_stderr(log.as_fd())?;
-    Ok(())
 }

@@ -131,6 +131,11 @@ impl Container {
         self.cgroup.kill().map_err(|error| Failure::caused("kill processes", &error))
     }
 
+    /// Goes on in a new log file.
+    pub(super) fn reopen_log(&mut self) -> Result<(), Failure> {
+        if self.has_ended() { Err(Failure::NotRunning) } else { self.stdio.reopen_log() }
+    }
+
     /// Takes note that the main process ended, with that exit code, and has been reaped.
     pub(super) fn main_ended(&mut self, code: i32, buffer: &mut [u8]) {
         let at = Timestamp::now();

@@ -16,6 +16,8 @@ mod reap;
 mod request;
 pub mod spawner;
 mod stdio;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io::{self, Write},
@@ -45,6 +47,8 @@ use crate::{
 const BUFFER: usize = 32 * 1024;
 /// Requests of one connection before others get their turn.
 const REQUESTS_AT_ONCE: usize = 16;
+/// Pause before connections are accepted again after that failed, for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for processes to die.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
@@ -57,6 +61,7 @@ struct Monitor {
     cgroups: Hierarchy,
     poller: Poller,
     listener: Watched,
+    accept_again: Option<Instant>,
     ends_of_children: Watched,
     connections: Vec<Connection>,
     containers: Vec<Container>,
@@ -135,7 +140,7 @@ impl Monitor {
     fn deadline(&self) -> Option<Instant> {
         let containers = self.containers.iter().filter_map(Container::deadline).min();
         let shutdown = self.shutdown.as_ref().map(|shutdown| shutdown.until);
-        [containers, shutdown].into_iter().flatten().min()
+        [containers, shutdown, self.accept_again].into_iter().flatten().min()
     }
 
     /// Does what has become due, and reports containers whose end is complete.
@@ -151,6 +156,10 @@ impl Monitor {
             }
         }
         ended.iter().for_each(|notice| self.notify(notice));
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            self.accept();
+        }
     }
 
     /// Reaps all children that have ended, ours and the orphans that became ours.
@@ -174,7 +183,14 @@ impl Monitor {
         match socket::accept(&self.listener) {
             Ok(socket) => self.adopt(socket),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => note("accept a connection", &error),
+            Err(error) => {
+                note("accept a connection", &error);
+                self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
+            }
+        }
+        let interest = self.accept_again.is_none().then_some(EventFlags::IN);
+        if let Err(error) = self.listener.set_interest(interest) {
+            note("watch for connections", &error);
         }
     }
 

@@ -48,7 +48,7 @@ impl Monitor {
             Request::KillExec { exec } => self.held_exec(&exec)?.kill().map(done),
             Request::Kill { container, signal } => self.container(&container)?.signal(signal).map(done),
             Request::KillAll { container } => self.container(&container)?.kill_all().map(done),
-            Request::ReopenLog { container } => self.container(&container)?.stdio.reopen_log().map(done),
+            Request::ReopenLog { container } => self.container(&container)?.reopen_log().map(done),
             Request::Attach { container, streams } => self.attach(&container, streams),
             Request::Resize { target, columns, rows } => self.resize(&target, columns, rows).map(done),
             Request::Forget { container } => self.forget(&container).map(done),

@@ -8,7 +8,6 @@ use std::{
 
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
-    io::Errno,
     mount::{MountAttrFlags, MountFlags, UnmountFlags},
     process::{chdir, fchdir, pivot_root},
 };
@@ -16,7 +15,7 @@ use rustix::{
 use crate::{
     runtime::{
         error::{At as _, LaunchError, Step},
-        plan::ContainerPlan,
+        plan::{ContainerPlan, kernel_version},
     },
     sys::{
         mount::{self, FileSystem},
@@ -24,6 +23,9 @@ use crate::{
         openat2::Root,
     },
 };
+
+/// The first Linux that takes the layers of an overlay one by one, for sure.
+const LAYER_BY_LAYER: (u32, u32) = (6, 8);
 
 /// Layers of an overlay.
 pub(super) struct Layers<'a> {
@@ -114,16 +116,13 @@ fn assemble(
     label: Option<&str>,
     scratch: &Path,
 ) -> Result<OwnedFd, LaunchError> {
-    let overlay = FileSystem::new("overlay").at(Step::Rootfs, "overlay")?;
-    for layer in lower {
-        match overlay.string("lowerdir+", *layer) {
-            Ok(_) => {}
-            // Linux before 6.8.
-            Err(Errno::INVAL) => return assemble_by_text(lower, upper, label, scratch),
-            Err(errno) => return Err(errno).at(Step::Rootfs, layer.display()),
-        }
+    let release = rustix::system::uname();
+    if kernel_version(&release.release().to_string_lossy()) < LAYER_BY_LAYER {
+        return assemble_by_text(lower, upper, label, scratch);
     }
+    let overlay = FileSystem::new("overlay").at(Step::Rootfs, "overlay")?;
     let set = |key: &str, value: &Path| overlay.string(key, value).map(drop).at(Step::Rootfs, value.display());
+    lower.iter().try_for_each(|layer| set("lowerdir+", layer))?;
     if let Some(upper) = upper {
         set("upperdir", upper.directory)?;
         set("workdir", upper.work)?;

@@ -23,17 +23,26 @@ use crate::{
     sys::clone3::Clone3,
 };
 
-/// How long a process that failed may take to say what it still has to say.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long a process may take to end by itself when the launch has failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Makes a process that runs `main`, with `pid_namespace` in the PID namespace of that process, and waits until the
-/// program runs.
+/// program runs, at most until [`DEADLINE`].
 pub(super) fn launch(
     clone: &Clone3<'_>,
     pid_namespace: Option<BorrowedFd<'_>>,
     main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
 ) -> Result<Launched, LaunchError> {
-    let ends = protocol::pair(Instant::now() + DEADLINE)?;
+    launch_until(Instant::now() + DEADLINE, clone, pid_namespace, main)
+}
+
+fn launch_until(
+    deadline: Instant,
+    clone: &Clone3<'_>,
+    pid_namespace: Option<BorrowedFd<'_>>,
+    main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
+) -> Result<Launched, LaunchError> {
+    let ends = protocol::pair(deadline)?;
     let (child, conversation) = in_pid_namespace(pid_namespace, || child::spawn(clone, ends, main))?;
     let mut family = Family { first: child, second: None, conversation };
     match family.listen() {
@@ -58,7 +67,10 @@ impl Family {
         let mut ready = None;
         loop {
             match self.conversation.next()? {
-                Heard::Spawned { pid, pidfd } => self.second = Some(Child { pid, pidfd }),
+                Heard::Spawned(pidfd) => {
+                    self.second = Some(identify(pidfd)?);
+                    self.conversation.adopted()?;
+                }
                 Heard::Ready { user, console } => ready = Some((user, console)),
                 Heard::Executed => {
                     return ready.ok_or_else(|| LaunchError::new(Step::Protocol, "the new process was never ready"));
@@ -79,19 +91,31 @@ impl Family {
         }
     }
 
-    /// Kills and reaps all; `error` with the way in which the process died, if it said nothing.
+    /// Kills and reaps all, and returns `error`.
     fn bury(mut self, error: LaunchError) -> LaunchError {
+        // A first process may be about to report a second one: killed before that, nobody would know whom to reap.
+        if self.second.is_none() {
+            let unheard = self.conversation.give_up(Instant::now() + LAST_WORDS);
+            self.second = unheard.and_then(|pidfd| identify(pidfd).ok());
+        }
         kill(&self.first);
         reap(&self.first);
-        if self.second.is_none() {
-            self.second = self.conversation.unheard_sibling(Instant::now() + LAST_WORDS);
-        }
         if let Some(second) = &self.second {
             kill(second);
             reap(second);
         }
         error
     }
+}
+
+/// Finds a child's id in our own PID namespace, `proc_pid_fdinfo(5)`; it stays the child's until it is reaped.
+fn identify(pidfd: OwnedFd) -> Result<Child, LaunchError> {
+    use std::os::fd::AsRawFd as _;
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let info = std::fs::read_to_string(&path).at(Step::Protocol, &path)?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()).filter(|pid| *pid > 0);
+    let pid = pid.ok_or_else(|| LaunchError::new(Step::Protocol, "the new process is not a child"))?;
+    Ok(Child { pid, pidfd })
 }
 
 /// Kills a child; fine when it has ended.
@@ -136,4 +160,47 @@ pub(super) fn check_target(pid: i32) -> Result<(), LaunchError> {
         return Err(LaunchError::new(Step::Namespace, "pid: the target container has none of its own"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{WaitIdOptions, waitid};
+
+    use super::*;
+    use crate::sys::isolate::isolated;
+
+    fn failure(main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>) {
+        isolated(|| {
+            let error = launch_until(Instant::now() + Duration::from_millis(50), &Clone3::default(), None, main)
+                .expect_err("it never becomes a program");
+            let none = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            assert!(matches!(none, Err(Errno::CHILD)), "a child is left after {error}: {none:?}");
+            assert_eq!(error.step, if error.what.contains("in time") { Step::Deadline } else { Step::Protocol });
+        });
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_killed_at_the_deadline() {
+        failure(|_| {
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+    }
+
+    #[test]
+    fn a_process_that_dies_or_panics_is_an_error() {
+        failure(|_| crate::sys::exit::now(3));
+        failure(|_| panic!("on purpose"));
+    }
+
+    #[test]
+    fn a_sibling_is_killed_too() {
+        failure(|reporter| {
+            child::go_on_as_sibling(0, reporter)?;
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+    }
 }

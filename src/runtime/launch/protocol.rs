@@ -5,9 +5,10 @@
 //! | new process | launcher | then |
 //! |---|---|---|
 //! | `Unmapped` | `Mapped` | a pod's new user namespace has its id maps |
-//! | `Spawned` + pidfd | | the process goes on in a child that takes over the conversation, itself it ends |
+//! | `Spawned` + pidfd | `Adopted` | a sibling takes over the conversation; it goes on once the launcher knows it |
 //! | `Ready` (+ console) | | all is set up: only `execve` is left, or the pod's process waits to be read out |
 //! | `Failed` | | it ends; nothing follows |
+//! | | end of file | the launcher has given up: who waits for it, ends |
 //! | end of file | | after `Ready`: the program runs. Before: the process died |
 //!
 //! [`Conversation`] refuses every other order.
@@ -24,12 +25,12 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Child, Identity};
+use super::Identity;
 use crate::runtime::error::{At as _, LaunchError, Step};
 
 /// Largest frame; a `Ready` with the most groups that a plan allows fits.
@@ -40,8 +41,9 @@ const MAX_FRAME: usize = 64 << 10;
 pub(super) enum Report {
     /// The process has a new user namespace and waits for its maps.
     Unmapped,
-    /// A child of the launcher with this id, which the descriptor beside it refers to, goes on in its place.
-    Spawned(i32),
+    /// A child of the launcher, which the descriptor beside it refers to, goes on in its place. Its id is not told: the
+    /// process may be in another PID namespace than the launcher, where the child has another one.
+    Spawned,
     /// Everything is set up; a console may be beside it.
     Ready(Identity),
     /// It has failed.
@@ -49,10 +51,12 @@ pub(super) enum Report {
 }
 
 /// To the new process.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Order {
     /// The id maps are written.
     Mapped,
+    /// The sibling is known, and will be reaped.
+    Adopted,
 }
 
 /// The new process' end.
@@ -74,7 +78,7 @@ pub(super) enum Heard {
     /// See [`Report::Unmapped`].
     Unmapped,
     /// See [`Report::Spawned`].
-    Spawned { pid: i32, pidfd: OwnedFd },
+    Spawned(OwnedFd),
     /// See [`Report::Ready`].
     Ready { user: Identity, console: Option<OwnedFd> },
     /// The program runs.
@@ -92,15 +96,25 @@ impl Reporter {
     /// Says that the process waits for id maps, and waits.
     pub(in crate::runtime) fn wait_for_maps(&self) -> Result<(), LaunchError> {
         send(self.0.as_fd(), &Report::Unmapped, None)?;
+        self.wait_for(Order::Mapped)
+    }
+
+    /// Waits, as a new sibling, until the launcher knows of it: one that it never hears of must not live on.
+    pub(super) fn wait_for_adoption(&self) -> Result<(), LaunchError> {
+        self.wait_for(Order::Adopted)
+    }
+
+    fn wait_for(&self, order: Order) -> Result<(), LaunchError> {
         match receive::<Order>(self.0.as_fd())? {
-            Some((Order::Mapped, _)) => Ok(()),
+            Some((received, _)) if received == order => Ok(()),
+            Some(_) => Err(LaunchError::new(Step::Protocol, "the launcher spoke out of turn")),
             None => Err(LaunchError::new(Step::Protocol, "the launcher went away")),
         }
     }
 
     /// Says that a sibling goes on.
-    pub(in crate::runtime) fn spawned(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), LaunchError> {
-        send(self.0.as_fd(), &Report::Spawned(pid), Some(pidfd))
+    pub(in crate::runtime) fn spawned(&self, pidfd: BorrowedFd<'_>) -> Result<(), LaunchError> {
+        send(self.0.as_fd(), &Report::Spawned, Some(pidfd))
     }
 
     /// Says that all is set up.
@@ -135,6 +149,11 @@ impl Conversation {
         send(self.socket.as_fd(), &Order::Mapped, None)
     }
 
+    /// Says that the sibling is known.
+    pub(super) fn adopted(&self) -> Result<(), LaunchError> {
+        send(self.socket.as_fd(), &Order::Adopted, None)
+    }
+
     /// Waits for what comes next.
     ///
     /// # Errors
@@ -145,12 +164,14 @@ impl Conversation {
         self.check(received)
     }
 
-    /// The sibling that a failed process has spawned and that was not heard of yet.
-    pub(super) fn unheard_sibling(&mut self, deadline: Instant) -> Option<Child> {
+    /// Gives up: nothing more will be said to the processes, and those that wait for it end. Returns a sibling that was
+    /// not heard of yet, after listening until all have ended or the new deadline has come.
+    pub(super) fn give_up(&mut self, deadline: Instant) -> Option<OwnedFd> {
+        let _ = shutdown(&self.socket, Shutdown::Write);
         self.deadline = deadline;
         while self.wait().is_ok() {
             match receive::<Report>(self.socket.as_fd()) {
-                Ok(Some((Report::Spawned(pid), Some(pidfd)))) => return Some(Child { pid, pidfd }),
+                Ok(Some((Report::Spawned, Some(pidfd)))) => return Some(pidfd),
                 Ok(Some(_)) => {}
                 _ => break,
             }
@@ -164,10 +185,9 @@ impl Conversation {
             None if self.ready => Ok(Heard::Executed),
             None => Err(LaunchError::new(Step::Protocol, "the new process died while it was set up")),
             Some((Report::Unmapped, None)) if !self.ready && !self.spawned => Ok(Heard::Unmapped),
-            // The sibling may be faster than the one that reports it.
-            Some((Report::Spawned(pid), Some(pidfd))) if !self.spawned => {
+            Some((Report::Spawned, Some(pidfd))) if !self.ready && !self.spawned => {
                 self.spawned = true;
-                Ok(Heard::Spawned { pid, pidfd })
+                Ok(Heard::Spawned(pidfd))
             }
             Some((Report::Ready(user), console)) if !self.ready => {
                 self.ready = true;
@@ -254,10 +274,10 @@ mod tests {
     fn the_usual_order_is_heard() {
         let (mut launcher, process) = ends();
         let pidfd = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
-        process.spawned(42, pidfd.expect("pidfd").as_fd()).expect("sent");
+        process.spawned(pidfd.expect("pidfd").as_fd()).expect("sent");
         process.ready(&user(), None).expect("sent");
         drop(process);
-        assert!(matches!(launcher.next().expect("heard"), Heard::Spawned { pid: 42, .. }));
+        assert!(matches!(launcher.next().expect("heard"), Heard::Spawned(_)));
         assert!(
             matches!(launcher.next().expect("heard"), Heard::Ready { user: heard, console: None } if heard == user())
         );
@@ -276,17 +296,22 @@ mod tests {
         };
         let ready: fn(&Reporter) = |process| process.ready(&user(), None).expect("sent");
         let unmapped: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Unmapped, None).expect("sent");
-        let spawned: fn(&Reporter) = |process| process.spawned(1, process.0.as_fd()).expect("sent");
-        let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned(1), None).expect("sent");
+        let spawned: fn(&Reporter) = |process| process.spawned(process.0.as_fd()).expect("sent");
+        let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned, None).expect("sent");
         let turn = Some("the new process spoke out of turn".to_owned());
-        for reports in [&[ready, ready][..], &[ready, unmapped], &[spawned, spawned], &[spawned, unmapped], &[no_pidfd]]
-        {
+        for reports in [
+            &[ready, ready][..],
+            &[ready, unmapped],
+            &[ready, spawned],
+            &[spawned, spawned],
+            &[spawned, unmapped],
+            &[no_pidfd],
+        ] {
             assert_eq!(failed(reports), turn);
         }
         assert_eq!(failed(&[]), Some("the new process died while it was set up".to_owned()));
         assert_eq!(failed(&[spawned]), Some("the new process died while it was set up".to_owned()));
         assert_eq!(failed(&[spawned, ready]), None);
-        assert_eq!(failed(&[ready, spawned]), None);
     }
 
     #[test]
@@ -297,6 +322,20 @@ mod tests {
         process.failed(&error);
         launcher.next().expect("ready");
         assert_eq!(launcher.next().expect_err("failed"), error);
+    }
+
+    #[test]
+    fn a_sibling_waits_for_its_adoption_and_ends_without_it() {
+        let (launcher, process) = ends();
+        launcher.adopted().expect("sent");
+        process.wait_for_adoption().expect("adopted");
+        launcher.mapped().expect("sent");
+        assert_eq!(process.wait_for_adoption().expect_err("no turn").what, "the launcher spoke out of turn");
+        let (mut launcher, process) = ends();
+        process.spawned(process.0.as_fd()).expect("sent");
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert!(launcher.give_up(deadline).is_some());
+        assert_eq!(process.wait_for_adoption().expect_err("given up").what, "the launcher went away");
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub(super) fn plan(request: &ContainerRequest<'_>) -> Result<(Vec<DeviceNode>, V
         add(&mut nodes, request.host.all_devices()?);
         return Ok((nodes, vec![DeviceRule::ALL]));
     }
+    if let Some(name) = request.config.cdi_devices.first() {
+        return Err(PlanError::CdiDevice(name.clone()));
+    }
     let mut rules = DeviceRule::defaults();
     for device in &request.config.devices {
         validate::absolute("device", &device.host_path)?;

@@ -46,7 +46,7 @@ impl HostFacts {
                 cgroup::Version::V2 => Vec::new(),
             },
             capabilities: bounding(&read("/proc/self/status")?)?,
-            kernel: kernel(&uname.release().to_string_lossy()),
+            kernel: kernel_version(&uname.release().to_string_lossy()),
             apparmor: lsm::apparmor::enabled(),
             selinux: lsm::selinux::enabled(),
             hostname: uname.nodename().to_string_lossy().into_owned(),
@@ -85,7 +85,7 @@ fn bounding(status: &str) -> Result<CapabilitySet, PlanError> {
 }
 
 /// Major and minor of `6.18.44-fc-v595`; 0 for what is not a number.
-fn kernel(release: &str) -> (u32, u32) {
+pub(in crate::runtime) fn kernel_version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
@@ -110,8 +110,8 @@ pub(super) mod tests {
 
     #[test]
     fn kernel_files_are_understood() {
-        assert_eq!(kernel("6.18.44-fc-v595"), (6, 18));
-        assert_eq!(kernel("5.10"), (5, 10));
+        assert_eq!(kernel_version("6.18.44-fc-v595"), (6, 18));
+        assert_eq!(kernel_version("5.10"), (5, 10));
         assert_eq!(
             hierarchies("9:name=systemd:/\n4:memory:/a:b\n2:cpu,cpuacct:/\n0::/\n"),
             ["cpu,cpuacct", "memory", "name=systemd"]

@@ -16,6 +16,8 @@ mod mount;
 mod pod;
 mod process;
 mod sysctl;
+#[cfg(test)]
+mod tests;
 mod user;
 
 pub use capability::{Capabilities, CapabilitySet};
@@ -25,6 +27,7 @@ pub use container::{
 pub use device::DeviceNode;
 pub use exec::{ExecPlan, exec};
 pub use host::HostFacts;
+pub(super) use host::kernel_version;
 pub use mount::{Bind, IdMap, MountFlags, MountPlan, MountSource, ReadOnly};
 pub use pod::{PodPlan, UserMaps, pod};
 pub use process::ProcessPlan;

@@ -71,7 +71,9 @@ pub fn pod(id: &Id, dir: &Path, config: &PodConfig, host: &HostFacts) -> Result<
     // A pod on the node's network is the node to its peers, also by name.
     let uts = net;
     let hostname = if uts && !config.hostname.is_empty() { &config.hostname } else { &host.hostname };
-    validate::hostname(hostname)?;
+    if uts {
+        validate::hostname(hostname)?;
+    }
     Ok(PodPlan {
         id: id.clone(),
         dir: dir.to_owned(),

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     sync::mpsc,
+    task::JoinSet,
     time::timeout,
 };
 
@@ -67,20 +68,22 @@ where
         headers: header::Reader::new(),
         ended: Arc::clone(&ended),
     };
-    let mut reading = tokio::spawn(reader.run(source));
-    let mut writing = tokio::spawn(write(sink, outgoing, commands, ended));
+    let mut halves = JoinSet::new();
+    halves.spawn(reader.run(source));
+    halves.spawn(async move {
+        if let Err(error) = write(sink, outgoing, commands, ended).await {
+            tracing::debug!(%error, "a streaming client does not take what is sent");
+        }
+    });
     tokio::select! {
         () = run(streams) => {}
         // The client is gone: dropping `run` lets go of its sessions.
-        _ = &mut reading => {}
-        _ = &mut writing => {}
+        _ = halves.join_next() => {}
     }
-    // The last sender goes: the writer finishes what is queued and closes its half.
+    // The last sender goes: the writer finishes what is queued and closes its half, and the client closes the other.
     drop(packets);
-    let _ = timeout(LINGER, &mut writing).await;
-    let _ = timeout(LINGER, &mut reading).await;
-    reading.abort();
-    writing.abort();
+    let closed = async { while halves.join_next().await.is_some() {} };
+    let _ = timeout(LINGER, closed).await;
 }
 
 /// Streams whose client's side the writer has reset: what still arrives for them is dropped.

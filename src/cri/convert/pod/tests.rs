@@ -76,6 +76,10 @@ fn malformed_pods_are_refused_in_a_sentence() {
             r#"config.dns_config.servers[0] contains white space: "1.1.1.1\nsearch evil""#,
         ),
         (
+            wire::PodSandboxConfig { dns_config: Some(dns("ns.example")), ..config() },
+            r#"config.dns_config.servers[0] is no IP address: "ns.example""#,
+        ),
+        (
             linux(wire::LinuxPodSandboxConfig { cgroup_parent: "/a/../..".to_owned(), ..Default::default() }),
             "config.linux.cgroup_parent must not contain \"..\"",
         ),

@@ -131,7 +131,7 @@ pub(super) fn mapped(pid: NamespaceMode) -> PodConfig {
 
 #[test]
 fn a_pod_with_a_user_namespace_sees_its_own_ids_everywhere() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let data = bed.dir.join("data");
         fs::create_dir(&data).expect("directory");
         std::os::unix::fs::chown(&data, Some(1000), Some(1000)).expect("owner");
@@ -171,11 +171,11 @@ fn a_pod_with_a_user_namespace_sees_its_own_ids_everywhere() {
 
 #[test]
 fn processes_in_a_user_namespace_are_the_hosts_mapped_users() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let config = mapped(NamespaceMode::Container);
         let pod = bed.pod(&config);
         let (stdio, _output) = pipes();
-        let launched = bed.launch(&bed.plan(&config, &script("exec sleep 1000")), &pod, stdio).expect("launched");
+        let launched = bed.launch(&bed.plan(&config, &sleeper()), &pod, stdio).expect("launched");
         let status = fs::read_to_string(format!("/proc/{}/status", launched.pid)).expect("status");
         assert_eq!(self::status(&status, "Uid").split('\t').next(), Some("100000"));
         let of = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("namespace");
@@ -191,7 +191,7 @@ fn processes_in_a_user_namespace_are_the_hosts_mapped_users() {
 
 #[test]
 fn a_user_namespace_and_a_shared_pid_namespace_go_together() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let mut config = script("cat /proc/1/comm; stat -c %u /proc/1");
         config.security.namespaces.pid = NamespaceMode::Pod;
         let (output, code) = bed.run(&mapped(NamespaceMode::Pod), &config);
@@ -200,8 +200,19 @@ fn a_user_namespace_and_a_shared_pid_namespace_go_together() {
 }
 
 #[test]
+fn a_user_namespace_goes_with_the_nodes_network() {
+    mapping_bed(|bed| {
+        let mut config = mapped(NamespaceMode::Container);
+        config.namespaces.network = NamespaceMode::Node;
+        let (output, code) = bed.run(&config, &script("ls -d /sys/class/net; id -u; echo x > /sys/x"));
+        let expected = "/sys/class/net\n0\n/bin/sh: can't create /sys/x: Read-only file system\n";
+        assert_eq!((output.as_str(), code), (expected, 1));
+    });
+}
+
+#[test]
 fn failures_in_a_user_namespace_leave_no_process() {
-    bed(|bed| {
+    mapping_bed(|bed| {
         let config = mapped(NamespaceMode::Container);
         let pod = bed.pod(&config);
         let mut missing = script("");

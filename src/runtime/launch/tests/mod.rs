@@ -10,7 +10,11 @@ mod pod;
 use std::{
     fs,
     io::Read as _,
-    os::{fd::OwnedFd, unix::fs::symlink},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::symlink,
+    },
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -39,6 +43,23 @@ struct Bed {
     facts: HostFacts,
 }
 
+/// As [`bed`], on a file system that can map ids; elsewhere (tmpfs before Linux 6.3) the test is skipped.
+fn mapping_bed(test: impl FnOnce(&Bed)) {
+    bed(|bed| {
+        let pod = bed.pod(&confine::mapped(NamespaceMode::Container));
+        let user = pod.user.as_ref().expect("user namespace");
+        let tree = crate::sys::mount::clone_path(bed.layer().as_path(), false).expect("tree");
+        let idmap = crate::sys::mount_attr::Attributes { idmap: Some(user.as_fd()), ..Default::default() };
+        let mapped = idmap.apply(&tree, false);
+        drop(tree);
+        bed.end(pod);
+        match mapped {
+            Ok(()) => test(bed),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}"),
+        }
+    });
+}
+
 /// Runs a test in a process of its own, and cleans up.
 fn bed(test: impl FnOnce(&Bed)) {
     static COUNT: AtomicU8 = AtomicU8::new(0);
@@ -51,15 +72,21 @@ fn bed(test: impl FnOnce(&Bed)) {
     for name in ["pod", "upper", "work"] {
         fs::create_dir(bed.dir.join(name)).expect("directory");
     }
-    isolated(|| {
-        unshare(CloneFlags::CLONE_NEWNS).expect("mount namespace");
-        mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private");
-        test(&bed);
-    });
+    // A test that fails leaves its containers running: they are ended before it is told.
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        isolated(|| {
+            unshare(CloneFlags::CLONE_NEWNS).expect("mount namespace");
+            mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private");
+            test(&bed);
+        });
+    }));
     let cgroup = Hierarchy::detect().expect("cgroups").open(&bed.cgroup());
     let left = cgroup.processes().unwrap_or_default();
     cgroup.kill().expect("kill");
     cgroup.remove().expect("remove");
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
     assert_eq!(left, [0; 0], "processes were left");
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!mounts.contains(&*bed.dir.to_string_lossy()), "mounts were left");
@@ -174,6 +201,13 @@ fn script(text: &str) -> ContainerConfig {
     config
 }
 
+/// A container that sleeps. Not by a shell, which would be seen for a moment before it.
+fn sleeper() -> ContainerConfig {
+    let mut config = script("");
+    config.command = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
+    config
+}
+
 /// Pipes for a container: no input, output and errors in one.
 fn pipes() -> (Stdio, fs::File) {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("pipe");
@@ -189,7 +223,6 @@ fn pipes() -> (Stdio, fs::File) {
 
 /// The exit code of a child, 128 and the signal's number for a death by signal.
 fn wait(pidfd: &OwnedFd) -> i32 {
-    use std::os::fd::AsFd as _;
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).expect("wait").expect("status");
     status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).expect("ended")
 }

@@ -103,6 +103,7 @@ fn the_shared_init_reaps_orphans_and_ends_only_from_outside() {
         for line in ["Uid:\t65535", "CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
             assert!(status.contains(line), "{line} in {status}");
         }
+        assert_eq!(fs::read_dir(format!("/proc/{}/root", init.pid)).expect("root").count(), 0, "its root is empty");
         let descriptors = fs::read_dir(format!("/proc/{}/fd", init.pid)).expect("descriptors").count();
         assert_eq!(descriptors, 1, "the signals alone");
         rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::TERM).expect("sent");
