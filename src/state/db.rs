@@ -71,6 +71,9 @@ impl Batch {
 /// Called by the writer thread when a batch is durable or has failed.
 type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
+/// A record's key and value, or why it does not decode.
+pub type Loaded<V> = Result<(String, V), Error>;
+
 /// An open state database.
 #[derive(Debug)]
 pub struct Db {
@@ -106,7 +109,7 @@ impl Db {
     ///
     /// # Errors
     /// When the table itself cannot be read.
-    pub fn load<V: DeserializeOwned>(&self, table: &Table<V>) -> Result<Vec<Result<(String, V), Error>>, Error> {
+    pub fn load<V: DeserializeOwned>(&self, table: &Table<V>) -> Result<Vec<Loaded<V>>, Error> {
         let read = |source: redb::Error| Error::Read { table: table.name, source: Box::new(source) };
         let transaction = self.inner.begin_read().map_err(|e| read(e.into()))?;
         let opened = match transaction.open_table(Definition::new(table.name)) {

@@ -10,5 +10,5 @@ mod db;
 mod error;
 
 pub use boot::{Boot, claim_run_dir};
-pub use db::{Batch, Db, Table};
+pub use db::{Batch, Db, Loaded, Table};
 pub use error::Error;

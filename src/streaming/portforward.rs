@@ -64,7 +64,7 @@ pub(super) async fn run(target: Target, mut streams: mpsc::Receiver<Opened>) {
                     forwards.spawn(forward(target.clone(), pair));
                 }
                 Err(streams) => {
-                    for stream in streams {
+                    for stream in *streams {
                         let _ = stream.outbound.reset().await;
                     }
                 }
@@ -83,7 +83,8 @@ fn request_id(opened: &Opened) -> String {
     })
 }
 
-fn pair(first: Opened, second: Opened) -> Result<Pair, [Opened; 2]> {
+/// The two streams of one connection; both of them again when they do not belong together.
+fn pair(first: Opened, second: Opened) -> Result<Pair, Box<[Opened; 2]>> {
     let kind = |opened: &Opened| opened.headers.get("streamtype").cloned().unwrap_or_default();
     let port = first.headers.get("port").and_then(|port| port.parse().ok());
     match (kind(&first).as_str(), kind(&second).as_str(), port) {
@@ -93,7 +94,7 @@ fn pair(first: Opened, second: Opened) -> Result<Pair, [Opened; 2]> {
         ("data", "error", Some(port)) => {
             Ok(Pair { port, data: (first.inbound, first.outbound), error: second.outbound })
         }
-        _ => Err([first, second]),
+        _ => Err(Box::new([first, second])),
     }
 }
 

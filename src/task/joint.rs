@@ -15,7 +15,8 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Joint<K, V, E>(Arc<Entries<K, V, E>>);
 
-type Entries<K, V, E> = Mutex<HashMap<K, watch::Receiver<Option<Result<V, E>>>>>;
+type Entries<K, V, E> = Mutex<Running<K, V, E>>;
+type Running<K, V, E> = HashMap<K, watch::Receiver<Option<Result<V, E>>>>;
 
 impl<K, V, E> Default for Joint<K, V, E> {
     fn default() -> Self {
@@ -76,7 +77,7 @@ where
     }
 }
 
-fn lock<K, V, E>(entries: &Entries<K, V, E>) -> MutexGuard<'_, HashMap<K, watch::Receiver<Option<Result<V, E>>>>> {
+fn lock<K, V, E>(entries: &Entries<K, V, E>) -> MutexGuard<'_, Running<K, V, E>> {
     entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
