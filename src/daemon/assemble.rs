@@ -20,10 +20,11 @@ use super::{
 use crate::{
     cri,
     engine::{Engine, Parts, StreamBackend},
+    error::chain,
     image,
     monitor::client::Spawner,
     network::Network,
-    runtime::{cgroup::Hierarchy, plan::HostFacts},
+    runtime::{cgroup::Hierarchy, lsm::apparmor, plan::HostFacts},
     streaming,
     task::blocking,
 };
@@ -104,6 +105,11 @@ async fn live(settings: &Settings, spawner: Spawner) -> Result<(), Error> {
 /// Sets up the rooms from the ground up and lets the engine find its pods again.
 async fn open_engine(settings: &Settings, spawner: Spawner) -> Result<Arc<Engine>, Error> {
     let host = HostFacts::detect().map_err(Error::Host)?;
+    if host.apparmor
+        && let Err(error) = blocking(apparmor::ensure_default_profile).await
+    {
+        tracing::warn!(error = chain(&error), "containers that ask for no AppArmor profile run without one");
+    }
     let cgroups = Hierarchy::detect().map_err(Error::Cgroup)?;
     let (image, network) = (settings.image(), settings.network());
     let images = blocking(move || image::Store::open(image)).await.map_err(Error::Image)?;
@@ -118,7 +124,14 @@ async fn wind_down(server: Server, engine: &Engine, settings: &Settings) {
     if server.stop(grace).await == Stop::Cut {
         tracing::warn!(seconds = grace.as_secs(), "some callers were cut off: the grace is over");
     }
-    if tokio::time::timeout(grace, engine.close()).await.is_err() {
+    let rest = async {
+        engine.close().await;
+        // Without pods nothing of the network is needed any more; with pods it stays as it is.
+        if let Err(error) = engine.network().close().await {
+            tracing::warn!(error = chain(&error), "the pod network is left on the host");
+        }
+    };
+    if tokio::time::timeout(grace, rest).await.is_err() {
         tracing::warn!(seconds = grace.as_secs(), "background work is left to the next start: the grace is over");
     }
 }

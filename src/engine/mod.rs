@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod index;
 mod ledger;
+mod levels;
 mod names;
 mod pod;
 mod recover;
@@ -25,7 +26,10 @@ mod usage;
 mod view;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
@@ -38,7 +42,7 @@ use crate::{
     image,
     monitor::client::Spawner,
     network::Network,
-    runtime::{cgroup, plan::HostFacts},
+    runtime::{cgroup, lsm::selinux, plan::HostFacts},
     task::Joint,
     types::Id,
 };
@@ -50,6 +54,8 @@ pub struct Config {
     pub root: PathBuf,
     /// Directory of what does not.
     pub run: PathBuf,
+    /// Who makes cgroups.
+    pub cgroup_driver: cgroup::Driver,
     /// Cgroup under which pods go that name no parent.
     pub cgroup_root: String,
     /// Runtime handlers that pods may name, beside the default `""`.
@@ -82,6 +88,8 @@ pub struct Engine {
     names: names::Names,
     events: events::Events,
     usage: usage::LayerCache,
+    /// SELinux levels of pods; none are handed out where SELinux is off.
+    levels: Mutex<selinux::Levels>,
     /// RunPodSandbox operations under way or not yet fetched, by request.
     pod_runs: Joint<String, Id, Error>,
     /// CreateContainer operations, likewise.
@@ -105,6 +113,7 @@ impl Engine {
             names: names::Names::default(),
             events: events::Events::default(),
             usage: usage::LayerCache::default(),
+            levels: Mutex::default(),
             pod_runs: Joint::default(),
             container_creations: Joint::default(),
             tasks: TaskTracker::new(),

@@ -58,6 +58,7 @@ impl Engine {
             let dir = self.pod_dir(record.id());
             let pod = Arc::new(Pod::recovered(record, dir));
             self.keep_name(names::of_pod(&pod.config.metadata), &pod.id);
+            self.reserve_level(&pod.selinux_level);
             self.pods.insert(&pod.id.clone(), pod);
         }
         for record in self.ledger.load(&ledger::CONTAINERS)? {
@@ -169,7 +170,8 @@ impl Engine {
         if let Err(error) = blocking(move || pod::run::remove_dir(&dir)).await {
             tracing::warn!(pod = %id, error = chain(&error), "something of an unfinished pod is left");
         }
-        let cgroup = self.parts.cgroups.open(&format!("{}/{id}", self.config.cgroup_root));
+        let Ok(path) = self.config.cgroup_driver.pod("", &self.config.cgroup_root, id) else { return };
+        let cgroup = self.parts.cgroups.open(&path);
         if let Err(error) = blocking(move || cgroup.kill().and_then(|()| cgroup.remove())).await {
             tracing::warn!(pod = %id, error = chain(&error), "the cgroup of an unfinished pod is left");
         }

@@ -43,6 +43,9 @@ pub(super) fn make(layers: &Layers, diff_ids: &[Digest]) -> Result<Option<Lease<
     layers.make(digest, |root| fill(root, &directories)).map(Some)
 }
 
+/// How often a layer may be asked for a directory; no image that somebody built comes near.
+const MAX_LOOKS: usize = 2_000_000;
+
 /// Directories of a cover by path, parents before what is in them.
 type Directories = BTreeMap<Vec<u8>, Attributes>;
 
@@ -83,8 +86,13 @@ impl Stack {
     fn covered(&self) -> Result<Directories, Error> {
         // The root's attributes are those of the container's writable part.
         let implied = self.layers.iter().flat_map(|layer| &layer.implicit).filter(|path| !path.is_empty());
+        let implied: BTreeSet<_> = implied.collect();
+        if implied.len() * self.layers.len() > MAX_LOOKS {
+            tracing::warn!(directories = implied.len(), "too many implied directories; they get the usual attributes");
+            return Ok(Directories::new());
+        }
         let mut directories = Directories::new();
-        for path in implied.collect::<BTreeSet<_>>() {
+        for path in implied {
             let Some(attributes) = self.hidden_attributes(path)? else { continue };
             for end in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
                 let parent = path[..end].to_vec();

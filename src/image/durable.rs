@@ -1,7 +1,7 @@
 //! Files that are there after a power loss, whole or not at all.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::Write as _,
     path::Path,
 };
@@ -39,6 +39,18 @@ pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| Error::file("make directory", path, source))
+}
+
+/// Takes a directory for this process alone, until the file that is returned is closed. Blocking.
+pub(super) fn lock_directory(path: &Path) -> Result<File, Error> {
+    let lock_path = path.join("lock");
+    let failed = |source| Error::file("lock", &lock_path, source);
+    let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 /// A name for something unfinished that nothing else has.

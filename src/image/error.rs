@@ -104,6 +104,9 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// Another process has the store open.
+    #[error("image store {} is in use by another process", .0.display())]
+    Locked(PathBuf),
     /// The failure of an operation that several callers waited for.
     #[error(transparent)]
     Joined(Arc<Error>),
@@ -122,7 +125,7 @@ impl Classify for Error {
             Self::Name(_) | Self::Contents(_) | Self::Unusable { .. } => Kind::InvalidArgument,
             Self::NotFound(_) | Self::NoSnapshot(_) => Kind::NotFound,
             Self::SnapshotExists(_) => Kind::AlreadyExists,
-            Self::Missing(_) => Kind::FailedPrecondition,
+            Self::Missing(_) | Self::Locked(_) => Kind::FailedPrecondition,
             Self::Corrupt { .. } | Self::Document { .. } | Self::DiffId { .. } | Self::Archive(_) => Kind::DataLoss,
             Self::Registry(source) => source.kind(),
             Self::Unsupported { .. } => Kind::Unimplemented,

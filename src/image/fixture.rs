@@ -22,7 +22,7 @@ use axum::{
 use tokio::sync::Semaphore;
 
 use super::{
-    Config, Store,
+    Config, Error, Store,
     tar::{Header, Kind, Writer},
 };
 use crate::types::Digest;
@@ -237,14 +237,30 @@ pub(super) fn open(directory: &Path) -> Arc<Store> {
 
 /// Opens a store in a directory, set up differently.
 pub(super) fn open_with(directory: &Path, change: impl FnOnce(&mut Config)) -> Arc<Store> {
-    let mut config = Config {
+    let mut config = config(directory);
+    change(&mut config);
+    // A program that another test starts holds the lock of a store that was just closed until it has replaced itself.
+    for _ in 0..100 {
+        match Store::open(config.clone()) {
+            Err(Error::Locked(_)) => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened.expect("opens"),
+        }
+    }
+    panic!("the store is still open");
+}
+
+/// Tries to open a store in a directory.
+pub(super) fn try_open(directory: &Path) -> Result<Arc<Store>, Error> {
+    Store::open(config(directory))
+}
+
+fn config(directory: &Path) -> Config {
+    Config {
         root: directory.join("image"),
         containers: directory.join("containers"),
         certs_dir: directory.join("certs.d"),
         ..Config::default()
-    };
-    change(&mut config);
-    Store::open(config).expect("opens")
+    }
 }
 
 /// Names in a directory, in order; none if it is not there.

@@ -10,9 +10,11 @@
 //! | path | what |
 //! |---|---|
 //! | `blobs/sha256/<hex>` | manifests and configurations as they were received (and layers, if they are to be kept) |
-//! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size |
+//! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size, and `settled` that it has reached the disk |
 //! | `images/<hex>.json` | an image's record, named by the digest of its configuration |
 //! | `ingest/`, `trash/` | what is being received and what is being deleted; emptied at start |
+//! | `empty/` | stands in for layers where an image has too few |
+//! | `lock` | keeps a second process out |
 //!
 //! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.
 

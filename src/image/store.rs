@@ -1,6 +1,7 @@
 //! The store's face.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -12,7 +13,7 @@ use super::{
     Auth, Error, Image, ImageUsage, Snapshot,
     chunks::chunks,
     content::Blobs,
-    durable::make_directory,
+    durable::{lock_directory, make_directory},
     flight::Flights,
     images::Images,
     import,
@@ -67,6 +68,8 @@ pub struct Store {
     /// Held for a container while its snapshot is changed.
     snapshot_turns: KeyLock<Id>,
     containers_usage: Mutex<Option<(Instant, FilesystemUsage)>>,
+    /// Keeps other processes out: opening the store would discard what this one is making.
+    _lock: File,
     /// What stands in for layers where an image has fewer than overlayfs needs.
     empty: [PathBuf; 2],
 }
@@ -75,10 +78,11 @@ impl Store {
     /// Opens the store, cleaning up what an earlier process left half done. Blocking.
     ///
     /// # Errors
-    /// When its directories cannot be made or read. Images whose content is gone are no error: they are dropped.
+    /// When its directories cannot be made or read, or another process has it open. Images whose content is gone are no error: they are dropped.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
         let root = config.root.as_path();
         make_directory(root)?;
+        let lock = lock_directory(root)?;
         let trash = Arc::new(Trash::open(root.join("trash"))?);
         let empty = [root.join("empty/0"), root.join("empty/1")];
         empty.iter().try_for_each(|path| make_empty(path))?;
@@ -105,6 +109,7 @@ impl Store {
             snapshots,
             snapshot_turns: KeyLock::default(),
             containers_usage: Mutex::default(),
+            _lock: lock,
             empty,
         }))
     }
@@ -169,7 +174,7 @@ impl Store {
         let name = name.map(str::parse::<Reference>).transpose()?;
         let (store, path) = (Arc::clone(self), path.to_owned());
         task::blocking(move || {
-            let archive = std::fs::File::open(&path).map_err(|source| Error::file("open", &path, source))?;
+            let archive = File::open(&path).map_err(|source| Error::file("open", &path, source))?;
             import::import(&store, archive, name.as_ref())
         })
         .await

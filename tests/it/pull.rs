@@ -107,7 +107,7 @@ async fn names_that_do_not_parse_are_refused() {
     for image in [
         "",
         " ",
-        "UPPER/case",
+        "a/UPPER/case",
         "a b",
         "x:",
         ":x",
@@ -138,6 +138,14 @@ async fn registries_that_lie_or_break_are_caught() {
         assert!(codes.contains(&code), "{fault:?}: {code:?} {message}");
         assert_eq!(find(&daemon, &registry.image()).await, None, "{fault:?}: half an image is there");
     }
+    let plain = Archive::busybox().with_layer(Layer::new().file("x", 0o644, 0, b"x"), Compression::None);
+    let mislabelled = plain.with_manifest(|manifest| {
+        manifest["layers"][1]["mediaType"] = serde_json::json!("application/vnd.oci.image.layer.v1.tar+gzip");
+    });
+    let registry = FaultyRegistry::start(mislabelled, Fault::None).await;
+    let (code, message) = refusal(daemon.image().pull_image(request(&registry.image())).await);
+    assert!(matches!(code, Code::DataLoss | Code::InvalidArgument), "a plain layer that is called gzip: {message}");
+
     let registry = FaultyRegistry::start(Archive::busybox(), Fault::OtherManifest).await;
     let by_digest = registry.image().replace(":latest", &format!("@{}", Archive::busybox().manifest));
     let (code, message) = refusal(daemon.image().pull_image(request(&by_digest)).await);

@@ -1,6 +1,6 @@
 //! What the runtime tells of itself and the node.
 
-use crate::wire;
+use crate::{runtime::cgroup, wire};
 
 /// Version of the CRI's protocol. kubelet gives up on any other word.
 const PROTOCOL_VERSION: &str = "0.1.0";
@@ -48,8 +48,11 @@ pub(crate) fn handlers_to_wire(names: &[String], kernel: (u32, u32)) -> Vec<wire
 }
 
 /// The cgroup driver, said explicitly: the enumeration's zero, and so silence, would mean systemd.
-pub(crate) fn cgroup_driver_to_wire() -> wire::RuntimeConfigResponse {
-    let cgroup_driver = wire::CgroupDriver::Cgroupfs as i32;
+pub(crate) fn cgroup_driver_to_wire(driver: cgroup::Driver) -> wire::RuntimeConfigResponse {
+    let cgroup_driver = match driver {
+        cgroup::Driver::Cgroupfs => wire::CgroupDriver::Cgroupfs,
+        cgroup::Driver::Systemd => wire::CgroupDriver::Systemd,
+    } as i32;
     wire::RuntimeConfigResponse { linux: Some(wire::LinuxRuntimeConfiguration { cgroup_driver }) }
 }
 

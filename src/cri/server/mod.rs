@@ -19,6 +19,7 @@ use super::convert::{self, Invalid};
 use crate::{
     berth_wire::engine_server::EngineServer,
     engine::Engine,
+    runtime::cgroup,
     streaming::{self, Ticket},
     wire::{self, image_service_server::ImageServiceServer, runtime_service_server::RuntimeServiceServer},
 };
@@ -31,6 +32,8 @@ const MAX_REQUEST: usize = 16 << 20;
 pub struct Config {
     /// Runtime handlers that pods may name, beside the default `""`.
     pub handlers: Vec<String>,
+    /// Who makes cgroups.
+    pub cgroup_driver: cgroup::Driver,
     /// The daemon's settings as JSON, for a verbose Status.
     pub settings: serde_json::Value,
 }

@@ -360,7 +360,7 @@ impl RuntimeService for Door {
         _request: Request<RuntimeConfigRequest>,
     ) -> Result<Response<RuntimeConfigResponse>, Status> {
         self.engine()?;
-        Ok(Response::new(node::cgroup_driver_to_wire()))
+        Ok(Response::new(node::cgroup_driver_to_wire(self.config.cgroup_driver)))
     }
 
     async fn update_pod_sandbox_resources(

@@ -66,6 +66,7 @@ impl Settings {
         engine::Config {
             root: self.root.clone(),
             run: self.state.clone(),
+            cgroup_driver: self.cgroup.driver,
             cgroup_root: self.cgroup.root.clone(),
             handlers: self.runtime.handlers.clone(),
         }
@@ -75,6 +76,6 @@ impl Settings {
     pub(crate) fn cri(&self) -> cri::Config {
         let mut settings = serde_json::to_value(self).unwrap_or_default();
         settings["stateDir"] = Path::new(&self.state).to_string_lossy().into();
-        cri::Config { handlers: self.runtime.handlers.clone(), settings }
+        cri::Config { handlers: self.runtime.handlers.clone(), cgroup_driver: self.cgroup.driver, settings }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::network;
+use crate::{network, runtime::cgroup};
 
 /// All settings of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,18 +79,9 @@ pub(crate) struct Metrics {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Cgroup {
     /// Who makes them.
-    pub driver: CgroupDriver,
+    pub driver: cgroup::Driver,
     /// Where pods go that name no parent.
     pub root: String,
-}
-
-/// Who makes cgroups.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum CgroupDriver {
-    /// The engine itself.
-    #[default]
-    Cgroupfs,
 }
 
 /// How pods are joined to the network.
@@ -177,7 +168,7 @@ impl Default for Log {
 
 impl Default for Cgroup {
     fn default() -> Self {
-        Self { driver: CgroupDriver::default(), root: "/berth".to_owned() }
+        Self { driver: cgroup::Driver::default(), root: "/berth".to_owned() }
     }
 }
 

@@ -74,7 +74,7 @@ impl Engine {
 
         let resources = config.resources.clone();
         let made = Made {
-            cgroup: format!("{}/{id}", pod.cgroup),
+            cgroup: self.config.cgroup_driver.container(&pod.cgroup, &id),
             id,
             pod_id: pod.id.clone(),
             created_at: Timestamp::now(),

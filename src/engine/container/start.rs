@@ -79,7 +79,7 @@ impl Engine {
             image_mounts: container.image_mounts.clone(),
             cgroup: container.cgroup.clone(),
             target_pid: self.target_pid(container)?,
-            selinux_level: "",
+            selinux_level: &container.pod.selinux_level,
             host: &self.parts.host,
         };
         plan::container(&request)

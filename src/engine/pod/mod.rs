@@ -32,6 +32,8 @@ pub(super) struct Record {
     ready: bool,
     #[serde(default)]
     ips: Vec<IpAddr>,
+    #[serde(default)]
+    selinux_level: String,
 }
 
 /// A pod in memory.
@@ -42,6 +44,8 @@ pub(super) struct Pod {
     pub(super) created_at: Timestamp,
     /// The pod's cgroup: the caller's, or one of ours below the engine's root.
     pub(super) cgroup: String,
+    /// Its level where SELinux is on, else empty.
+    pub(super) selinux_level: String,
     /// Its directory below the run directory.
     pub(super) dir: PathBuf,
     /// Held shared while containers are created and started in it, exclusively while it is stopped or removed.
@@ -60,17 +64,19 @@ struct Live {
 }
 
 impl Pod {
-    fn new(id: Id, config: Arc<PodConfig>, created_at: Timestamp, cgroup: String, dir: PathBuf) -> Self {
-        let (gate, live) = (RwLock::default(), Mutex::default());
-        Self { id, config, created_at, cgroup, dir, gate, was_ready: false, live }
-    }
-
     /// The pod that a record tells of; not ready until its monitor has been found.
     pub(super) fn recovered(record: Record, dir: PathBuf) -> Self {
-        let mut pod = Self::new(record.id, record.config, record.created_at, record.cgroup, dir);
-        pod.was_ready = record.ready;
-        pod.live().ips = record.ips;
-        pod
+        Self {
+            id: record.id,
+            config: record.config,
+            created_at: record.created_at,
+            cgroup: record.cgroup,
+            selinux_level: record.selinux_level,
+            dir,
+            gate: RwLock::default(),
+            was_ready: record.ready,
+            live: Mutex::new(Live { ips: record.ips, ..Live::default() }),
+        }
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -86,6 +92,7 @@ impl Pod {
             cgroup: self.cgroup.clone(),
             ready: live.ready,
             ips: live.ips.clone(),
+            selinux_level: self.selinux_level.clone(),
         }
     }
 

@@ -35,6 +35,7 @@ impl Engine {
         self.ledger.delete(&ledger::PODS, &pod.id).await?;
         self.pods.remove(&pod.id);
         self.names.release(&names::of_pod(&pod.config.metadata));
+        self.release_level(&pod.selinux_level);
         self.pod_runs.discard(|id| *id == pod.id);
         self.events.pod(&pod.id, EventKind::Deleted);
         Ok(())

@@ -1,6 +1,13 @@
 //! RunPodSandbox: a pod's namespaces, its network and its monitor, all or nothing.
 
-use std::{fs, net::IpAddr, path::Path, sync::Arc};
+use std::{
+    fs,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::RwLock;
 
 use super::Pod;
 use crate::{
@@ -29,14 +36,29 @@ impl Engine {
         self.check_handler(&config.runtime_handler)?;
         let id = new_id()?;
         let name = self.names.reserve(names::of_pod(&config.metadata), &id)?;
-        let cgroup = match config.cgroup_parent.as_str() {
-            "" => format!("{}/{id}", self.config.cgroup_root),
-            parent => parent.to_owned(),
-        };
-        let dir = self.pod_dir(&id);
-        let pod = Arc::new(Pod::new(id.clone(), Arc::new(config), Timestamp::now(), cgroup, dir));
+        let cgroup = self.config.cgroup_driver.pod(&config.cgroup_parent, &self.config.cgroup_root, &id);
+        let pod = Arc::new(Pod {
+            cgroup: cgroup.map_err(|source| Error::Cgroup {
+                operation: "name",
+                path: config.cgroup_parent.clone(),
+                source: Arc::new(source),
+            })?,
+            selinux_level: self.take_level()?,
+            dir: self.pod_dir(&id),
+            config: Arc::new(config),
+            created_at: Timestamp::now(),
+            id: id.clone(),
+            gate: RwLock::default(),
+            was_ready: false,
+            live: Mutex::default(),
+        });
 
         let mut rollback = Rollback::default();
+        let (engine, level) = (Arc::clone(&self), pod.selinux_level.clone());
+        rollback.push("give back the level", async move {
+            engine.release_level(&level);
+            Ok(())
+        });
         match self.make_pod(&pod, &mut rollback).await {
             Ok(()) => {
                 name.keep();
@@ -54,9 +76,10 @@ impl Engine {
     }
 
     async fn make_pod(self: &Arc<Self>, pod: &Arc<Pod>, rollback: &mut Rollback) -> Result<(), Error> {
-        let plan = runtime::plan::pod(&pod.id, &pod.dir, &pod.config, &self.parts.host).map_err(|source| {
+        let mut plan = runtime::plan::pod(&pod.id, &pod.dir, &pod.config, &self.parts.host).map_err(|source| {
             Error::Plan { object: format!("pod {:?}", pod.config.metadata.name), source: Arc::new(source) }
         })?;
+        plan.cgroup = plan.shared_pid.then(|| self.config.cgroup_driver.container(&pod.cgroup, &pod.id));
 
         let dir = pod.dir.clone();
         rollback.push("remove the pod's directory", async move { blocking(move || remove_dir(&dir)).await });

@@ -10,7 +10,7 @@ use crate::{
     error::chain,
     monitor::client::Monitor,
     task::blocking,
-    types::ExitStatus,
+    types::{ExitStatus, NamespaceMode, Timestamp},
 };
 
 /// How long a stop waits for killed containers to end before it answers; what is left ends in the background.
@@ -72,15 +72,23 @@ impl Engine {
         })
     }
 
-    /// Ends a pod's monitor and removes the pod's own cgroup. Never fails: what cannot be ended is logged.
+    /// Ends a pod's monitor and removes the cgroups that are the engine's. Never fails: what cannot be ended is logged.
     pub(in crate::engine) async fn end_monitor(&self, pod: &Pod, monitor: Option<Arc<Monitor>>) {
         if let Some(monitor) = monitor
             && let Err(error) = monitor.shutdown().await
         {
             tracing::warn!(pod = %pod.id, error = chain(&error), "the monitor did not shut down as asked");
         }
-        if pod.owns_cgroup() {
-            let cgroup = self.parts.cgroups.open(&pod.cgroup);
+        // In a caller's cgroup, only that of the pod's own init is ours.
+        let path = match pod.owns_cgroup() {
+            true => Some(pod.cgroup.clone()),
+            false if pod.config.namespaces.pid == NamespaceMode::Pod => {
+                Some(self.config.cgroup_driver.container(&pod.cgroup, &pod.id))
+            }
+            false => None,
+        };
+        if let Some(path) = path {
+            let cgroup = self.parts.cgroups.open(&path);
             if let Err(error) = blocking(move || cgroup.remove()).await {
                 tracing::warn!(pod = %pod.id, error = chain(&error), "the pod's cgroup is left");
             }
@@ -96,7 +104,7 @@ impl Engine {
         for container in self.containers_of(pod) {
             if !container.phase().is_over() {
                 self.kill_cgroup(&container).await;
-                let status = ExitStatus::unknown("the pod's monitor died", crate::types::Timestamp::now());
+                let status = ExitStatus::unknown("the pod's monitor died", Timestamp::now());
                 self.record_exit(&container, status).await;
             }
         }

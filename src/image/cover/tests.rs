@@ -18,6 +18,7 @@ async fn pulled(layers: &[Vec<u8>]) -> (tempfile::TempDir, Image, Vec<PathBuf>) 
     let store = open(place.path());
     let image = store.pull(&registry.name("app:1"), None).await.expect("pulls");
     let directories = store.layers(&image);
+    drop(store);
     assert_eq!(open(place.path()).layers(&image), directories, "after a restart");
     (place, Image::clone(&image), directories)
 }

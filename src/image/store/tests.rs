@@ -4,7 +4,7 @@ use crate::{
     error::{Classify as _, Kind},
     image::{
         Auth, Error,
-        fixture::{INDEX, Layer, TestImage, TestRegistry, gzip, names, open, open_with, until, until_empty},
+        fixture::{INDEX, Layer, TestImage, TestRegistry, gzip, names, open, open_with, try_open, until, until_empty},
     },
     types::{Digest, Id},
 };
@@ -50,8 +50,9 @@ async fn a_pulled_image_has_its_names_and_its_files() {
     let [top, bottom] = &store.layers(&pulled)[..] else { panic!("two layers") };
     assert!(top.join("etc/two").is_file() && bottom.join("etc/one").is_file());
 
-    let again = open(directory.path());
-    assert_eq!(again.list(), [pulled], "after a restart");
+    assert!(matches!(try_open(directory.path()), Err(Error::Locked(_))), "the store has one user");
+    drop(store);
+    assert_eq!(open(directory.path()).list(), [pulled], "after a restart");
 }
 
 #[tokio::test]
@@ -119,10 +120,13 @@ async fn a_tag_moves_to_the_image_pulled_last() {
     registry.push("1", &new);
     let pulled = store.pull(&name, None).await.expect("pulls");
     assert_eq!(pulled.id, new.id);
-    for store in [&store, &open(directory.path())] {
+    let mut store = store;
+    for _ in 0..2 {
         assert_eq!(store.resolve(&name).map(|image| image.id), Some(new.id));
         let left = store.resolve(&old.id.to_string()).expect("stays until it is removed");
         assert_eq!((left.tags.len(), left.digests.len()), (0, 1));
+        drop(store);
+        store = open(directory.path());
     }
 }
 
@@ -275,6 +279,7 @@ async fn removing_is_for_all_names_and_never_an_error() {
         .collect();
     futures_util::future::join_all(removals).await;
     until_empty(directory.path()).await;
+    drop(store);
     assert_eq!(open(directory.path()).list(), []);
 }
 

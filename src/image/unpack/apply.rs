@@ -31,11 +31,13 @@ pub(in crate::image) struct Limits {
     pub(in crate::image) entries: u64,
     /// Bytes of file content, without holes.
     pub(in crate::image) bytes: u64,
+    /// Bytes of the names of directories, which are held in memory.
+    pub(in crate::image) names: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 4_000_000, bytes: 256 << 30 }
+        Self { entries: 4_000_000, bytes: 256 << 30, names: 64 << 20 }
     }
 }
 
@@ -81,6 +83,8 @@ struct Applier {
     content: u64,
     /// Directories whose times are set when nothing more is put into them.
     times: Vec<(Vec<u8>, Time)>,
+    /// Bytes of their names.
+    times_names: usize,
 }
 
 /// Makes all entries of an archive in the empty directory `root`, and reads the archive's source to its end.
@@ -92,6 +96,7 @@ pub(super) fn apply<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, limits: 
         entries: 0,
         content: 0,
         times: Vec::new(),
+        times_names: 0,
     };
     while let Some(header) = archive.next_entry()? {
         applier.entry(&header, archive)?;
@@ -105,6 +110,9 @@ impl Applier {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(Error::Limit { what: "entries", limit: self.limits.entries });
+        }
+        if self.times_names + self.tree.implicit_names() > self.limits.names {
+            return Err(Error::Limit { what: "bytes of directory names", limit: self.limits.names as u64 });
         }
         let path = EntryPath::parse(&header.path)?;
         let failed = |operation: &'static str| {
@@ -236,7 +244,9 @@ impl Applier {
         if replaced {
             self.tree.forget_last();
         }
-        self.times.push((path.components().join(&b'/'), header.mtime));
+        let path = path.components().join(&b'/');
+        self.times_names += path.len();
+        self.times.push((path, header.mtime));
         Ok(())
     }
 

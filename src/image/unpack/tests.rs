@@ -290,7 +290,55 @@ fn a_layer_that_grows_too_large_is_stopped() {
     let (outer, result) = unpack_bytes(&bomb, "", None, limits);
     assert!(matches!(result, Err(Error::Limit { what: "bytes", .. })));
     assert!(fs::metadata(outer.path().join("fs/zeros")).expect("begun").len() <= 1 << 20);
+    let deep = (0..20)
+        .fold(Layer::new(), |layer, number| layer.directory(&format!("{number}")).file(&format!("i{number}/x"), b""));
+    let (_, result) = unpack_bytes(&deep.bytes(), "", None, Limits { names: 30, ..Limits::default() });
+    assert!(matches!(result, Err(Error::Limit { what: "bytes of directory names", .. })));
     let many = (0..20).fold(Layer::new(), |layer, number| layer.file(&format!("{number}"), b""));
     let (_, result) = unpack_bytes(&many.bytes(), "", None, Limits { entries: 10, ..Limits::default() });
     assert!(matches!(result, Err(Error::Limit { what: "entries", .. })));
+}
+
+/// What is compared of a file: everything but the time of a link's own and what depends on the file system.
+fn described(root: &Path) -> std::collections::BTreeMap<std::path::PathBuf, String> {
+    let mut files = std::collections::BTreeMap::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(&directory).expect("lists") {
+            let path = entry.expect("an entry").path();
+            let found = fs::symlink_metadata(&path).expect("is there");
+            let content = if found.is_file() {
+                Digest::of(&fs::read(&path).expect("reads")).to_string()
+            } else {
+                format!("{:?}", fs::read_link(&path).ok())
+            };
+            let (mode, uid, gid, time) = (found.mode(), found.uid(), found.gid(), found.mtime());
+            let key = path.strip_prefix(root).expect("below the root").to_owned();
+            files.insert(key, format!("{mode:o} {uid}:{gid} {time} {content}"));
+            if found.is_dir() {
+                pending.push(path);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn a_real_tree_comes_out_as_it_went_in() {
+    let source = Path::new("/etc");
+    for format in ["gnu", "posix", "ustar"] {
+        let packed = std::process::Command::new("tar")
+            .arg(format!("--format={format}"))
+            .args(["-C", "/etc", "-cf", "-", "."])
+            .output();
+        let Ok(packed) = packed else {
+            eprintln!("skipped: there is no tar command");
+            return;
+        };
+        let (outer, unpacked) = unpack_bytes(&packed.stdout, "", None, Limits::default());
+        let unpacked = unpacked.unwrap_or_else(|error| panic!("{format}: {error}"));
+        let files = described(&outer.path().join("fs"));
+        assert!(files == described(source), "{format}");
+        assert!(unpacked.tally.implicit.is_empty() && unpacked.tally.inodes > 100, "{format}");
+    }
 }

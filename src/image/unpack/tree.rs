@@ -1,7 +1,7 @@
 //! The directory that a layer is unpacked to, reached by file descriptors only.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
@@ -26,7 +26,9 @@ pub(super) struct Tree {
     /// The directory used last; entries of one directory stand together in an archive.
     last: Option<(Vec<u8>, OwnedFd)>,
     /// Directories that came into being because something is in them, by inode.
-    implicit: std::collections::HashMap<u64, Vec<u8>>,
+    implicit: HashMap<u64, Vec<u8>>,
+    /// Bytes of their names.
+    implicit_names: usize,
     /// The root's attributes were given by the archive.
     root_is_explicit: bool,
 }
@@ -34,7 +36,7 @@ pub(super) struct Tree {
 impl Tree {
     /// Fills the empty directory `root`, which must be one that nobody else changes meanwhile.
     pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, last: None, implicit: std::collections::HashMap::new(), root_is_explicit: false }
+        Self { root, last: None, implicit: HashMap::new(), implicit_names: 0, root_is_explicit: false }
     }
 
     /// The root directory, whose attributes the archive gives.
@@ -127,6 +129,7 @@ impl Tree {
         fs::fchown(&directory, Some(Uid::ROOT), Some(Gid::ROOT))?;
         fs::fchmod(&directory, Mode::from_raw_mode(0o755))?;
         let path = [real, &[name.to_vec()]].concat().join(&b'/');
+        self.implicit_names += path.len();
         self.implicit.insert(fs::fstat(&directory)?.st_ino, path);
         Ok(directory)
     }
@@ -134,6 +137,11 @@ impl Tree {
     /// Notes that the archive gives this directory's attributes.
     pub(super) fn set_explicit(&mut self, inode: u64) {
         self.implicit.remove(&inode);
+    }
+
+    /// Bytes of the names of all directories that came into being because something was put into them.
+    pub(super) fn implicit_names(&self) -> usize {
+        self.implicit_names
     }
 
     /// Forgets the directory used last, as it may have been removed.

@@ -50,7 +50,7 @@ pub(super) fn spawn(
 pub(in crate::runtime) fn go_on_as_sibling(flags: i32, reporter: &Reporter) -> Result<(), LaunchError> {
     let clone = Clone3 { flags: flags | libc::CLONE_PARENT, cgroup: None };
     match clone.call().at(Step::Clone, "process in the user namespace")? {
-        Cloned::Child => Ok(()),
+        Cloned::Child => reporter.wait_for_adoption(),
         Cloned::Parent { pidfd, .. } => {
             use std::os::fd::AsFd as _;
             let reported = reporter.spawned(pidfd.as_fd());

@@ -23,8 +23,8 @@ use crate::{
     sys::clone3::Clone3,
 };
 
-/// How long a process that failed may take to say what it still has to say.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long a process may take to end by itself when the launch has failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Makes a process that runs `main`, with `pid_namespace` in the PID namespace of that process, and waits until the
 /// program runs, at most until [`DEADLINE`].
@@ -67,7 +67,10 @@ impl Family {
         let mut ready = None;
         loop {
             match self.conversation.next()? {
-                Heard::Spawned(pidfd) => self.second = Some(identify(pidfd)?),
+                Heard::Spawned(pidfd) => {
+                    self.second = Some(identify(pidfd)?);
+                    self.conversation.adopted()?;
+                }
                 Heard::Ready { user, console } => ready = Some((user, console)),
                 Heard::Executed => {
                     return ready.ok_or_else(|| LaunchError::new(Step::Protocol, "the new process was never ready"));
@@ -88,14 +91,15 @@ impl Family {
         }
     }
 
-    /// Kills and reaps all; `error` with the way in which the process died, if it said nothing.
+    /// Kills and reaps all, and returns `error`.
     fn bury(mut self, error: LaunchError) -> LaunchError {
-        kill(&self.first);
-        reap(&self.first);
+        // A first process may be about to report a second one: killed before that, nobody would know whom to reap.
         if self.second.is_none() {
-            let unheard = self.conversation.unheard_sibling(Instant::now() + LAST_WORDS);
+            let unheard = self.conversation.give_up(Instant::now() + LAST_WORDS);
             self.second = unheard.and_then(|pidfd| identify(pidfd).ok());
         }
+        kill(&self.first);
+        reap(&self.first);
         if let Some(second) = &self.second {
             kill(second);
             reap(second);

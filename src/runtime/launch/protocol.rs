@@ -5,9 +5,10 @@
 //! | new process | launcher | then |
 //! |---|---|---|
 //! | `Unmapped` | `Mapped` | a pod's new user namespace has its id maps |
-//! | `Spawned` + pidfd | | the process goes on in a child that takes over the conversation, itself it ends |
+//! | `Spawned` + pidfd | `Adopted` | a sibling takes over the conversation; it goes on once the launcher knows it |
 //! | `Ready` (+ console) | | all is set up: only `execve` is left, or the pod's process waits to be read out |
 //! | `Failed` | | it ends; nothing follows |
+//! | | end of file | the launcher has given up: who waits for it, ends |
 //! | end of file | | after `Ready`: the program runs. Before: the process died |
 //!
 //! [`Conversation`] refuses every other order.
@@ -24,7 +25,7 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -50,10 +51,12 @@ pub(super) enum Report {
 }
 
 /// To the new process.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Order {
     /// The id maps are written.
     Mapped,
+    /// The sibling is known, and will be reaped.
+    Adopted,
 }
 
 /// The new process' end.
@@ -93,8 +96,18 @@ impl Reporter {
     /// Says that the process waits for id maps, and waits.
     pub(in crate::runtime) fn wait_for_maps(&self) -> Result<(), LaunchError> {
         send(self.0.as_fd(), &Report::Unmapped, None)?;
+        self.wait_for(Order::Mapped)
+    }
+
+    /// Waits, as a new sibling, until the launcher knows of it: one that it never hears of must not live on.
+    pub(super) fn wait_for_adoption(&self) -> Result<(), LaunchError> {
+        self.wait_for(Order::Adopted)
+    }
+
+    fn wait_for(&self, order: Order) -> Result<(), LaunchError> {
         match receive::<Order>(self.0.as_fd())? {
-            Some((Order::Mapped, _)) => Ok(()),
+            Some((received, _)) if received == order => Ok(()),
+            Some(_) => Err(LaunchError::new(Step::Protocol, "the launcher spoke out of turn")),
             None => Err(LaunchError::new(Step::Protocol, "the launcher went away")),
         }
     }
@@ -136,6 +149,11 @@ impl Conversation {
         send(self.socket.as_fd(), &Order::Mapped, None)
     }
 
+    /// Says that the sibling is known.
+    pub(super) fn adopted(&self) -> Result<(), LaunchError> {
+        send(self.socket.as_fd(), &Order::Adopted, None)
+    }
+
     /// Waits for what comes next.
     ///
     /// # Errors
@@ -146,8 +164,10 @@ impl Conversation {
         self.check(received)
     }
 
-    /// The sibling that a failed process has spawned and that was not heard of yet.
-    pub(super) fn unheard_sibling(&mut self, deadline: Instant) -> Option<OwnedFd> {
+    /// Gives up: nothing more will be said to the processes, and those that wait for it end. Returns a sibling that was
+    /// not heard of yet, after listening until all have ended or the new deadline has come.
+    pub(super) fn give_up(&mut self, deadline: Instant) -> Option<OwnedFd> {
+        let _ = shutdown(&self.socket, Shutdown::Write);
         self.deadline = deadline;
         while self.wait().is_ok() {
             match receive::<Report>(self.socket.as_fd()) {
@@ -165,8 +185,7 @@ impl Conversation {
             None if self.ready => Ok(Heard::Executed),
             None => Err(LaunchError::new(Step::Protocol, "the new process died while it was set up")),
             Some((Report::Unmapped, None)) if !self.ready && !self.spawned => Ok(Heard::Unmapped),
-            // The sibling may be faster than the one that reports it.
-            Some((Report::Spawned, Some(pidfd))) if !self.spawned => {
+            Some((Report::Spawned, Some(pidfd))) if !self.ready && !self.spawned => {
                 self.spawned = true;
                 Ok(Heard::Spawned(pidfd))
             }
@@ -280,14 +299,19 @@ mod tests {
         let spawned: fn(&Reporter) = |process| process.spawned(process.0.as_fd()).expect("sent");
         let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned, None).expect("sent");
         let turn = Some("the new process spoke out of turn".to_owned());
-        for reports in [&[ready, ready][..], &[ready, unmapped], &[spawned, spawned], &[spawned, unmapped], &[no_pidfd]]
-        {
+        for reports in [
+            &[ready, ready][..],
+            &[ready, unmapped],
+            &[ready, spawned],
+            &[spawned, spawned],
+            &[spawned, unmapped],
+            &[no_pidfd],
+        ] {
             assert_eq!(failed(reports), turn);
         }
         assert_eq!(failed(&[]), Some("the new process died while it was set up".to_owned()));
         assert_eq!(failed(&[spawned]), Some("the new process died while it was set up".to_owned()));
         assert_eq!(failed(&[spawned, ready]), None);
-        assert_eq!(failed(&[ready, spawned]), None);
     }
 
     #[test]
@@ -298,6 +322,20 @@ mod tests {
         process.failed(&error);
         launcher.next().expect("ready");
         assert_eq!(launcher.next().expect_err("failed"), error);
+    }
+
+    #[test]
+    fn a_sibling_waits_for_its_adoption_and_ends_without_it() {
+        let (launcher, process) = ends();
+        launcher.adopted().expect("sent");
+        process.wait_for_adoption().expect("adopted");
+        launcher.mapped().expect("sent");
+        assert_eq!(process.wait_for_adoption().expect_err("no turn").what, "the launcher spoke out of turn");
+        let (mut launcher, process) = ends();
+        process.spawned(process.0.as_fd()).expect("sent");
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert!(launcher.give_up(deadline).is_some());
+        assert_eq!(process.wait_for_adoption().expect_err("given up").what, "the launcher went away");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use futures_util::StreamExt as _;
 use tokio::net::TcpListener;
 
 use super::Archive;
@@ -160,7 +161,12 @@ fn interrupted(blob: &[u8], headers: &HeaderMap) -> Response {
             .into_response();
     }
     let half = blob[..blob.len() / 2].to_vec();
-    let pieces = tokio_stream::iter([Ok(half), Err(std::io::Error::other("the fault"))]);
+    // An error at once would take back what has not been sent yet.
+    let fault = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Err(std::io::Error::other("the fault"))
+    };
+    let pieces = futures_util::stream::once(std::future::ready(Ok(half))).chain(futures_util::stream::once(fault));
     let mut response = Response::new(Body::from_stream(pieces));
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(blob.len()));
     response

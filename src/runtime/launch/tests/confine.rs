@@ -175,7 +175,7 @@ fn processes_in_a_user_namespace_are_the_hosts_mapped_users() {
         let config = mapped(NamespaceMode::Container);
         let pod = bed.pod(&config);
         let (stdio, _output) = pipes();
-        let launched = bed.launch(&bed.plan(&config, &script("exec sleep 1000")), &pod, stdio).expect("launched");
+        let launched = bed.launch(&bed.plan(&config, &sleeper()), &pod, stdio).expect("launched");
         let status = fs::read_to_string(format!("/proc/{}/status", launched.pid)).expect("status");
         assert_eq!(self::status(&status, "Uid").split('\t').next(), Some("100000"));
         let of = |pid: &str, kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("namespace");

@@ -195,7 +195,7 @@ fn a_target_containers_pid_namespace_can_be_shared() {
     bed(|bed| {
         let pod = bed.pod(&own_pid());
         let (stdio, _output) = pipes();
-        let target = bed.launch(&bed.plan(&own_pid(), &script("exec sleep 1000")), &pod, stdio).expect("launched");
+        let target = bed.launch(&bed.plan(&own_pid(), &sleeper()), &pod, stdio).expect("launched");
         let mut plan = bed.plan(&own_pid(), &script("cat /proc/1/comm; echo $$"));
         for name in ["upper2", "work2"] {
             fs::create_dir(bed.dir.join(name)).expect("directory");
@@ -280,8 +280,11 @@ fn an_image_cannot_lead_the_launch_astray() {
             let error = bed.launch(&bed.plan(&own_pid(), &config), &pod, pipes().0).expect_err("refused");
             assert_eq!(error.step, Step::Lookup, "{error}");
         }
-        // A directory of the host that the launcher has open, also for its children.
+        // A directory of the host that the launcher has open, also for its children; its number is none that the launch
+        // opens anything under.
         let open = rustix::fs::openat(CWD, c"/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).expect("/");
+        let open = rustix::io::fcntl_dupfd_cloexec(&open, 500).expect("duplicate");
+        rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).expect("inheritable");
         let name = std::os::fd::AsRawFd::as_raw_fd(&open);
         let mut config = script("ls /proc/self/fd");
         assert_eq!(bed.run_plan(&pod, &bed.plan(&own_pid(), &config)).0, "0\n1\n2\n3\n");

@@ -33,7 +33,7 @@ fn run(plan: &ContainerPlan, launched: &Launched, text: &str) -> (String, i32) {
 #[test]
 fn an_exec_has_what_its_container_has() {
     bed(|bed| {
-        let mut config = script("exec sleep 1000");
+        let mut config = sleeper();
         config.security.run_as_user = Some(1000);
         config.security.drop_capabilities = vec!["NET_RAW".to_owned()];
         config.security.no_new_privs = true;
@@ -60,7 +60,7 @@ fn an_exec_has_what_its_container_has() {
 #[test]
 fn an_exec_can_have_a_terminal() {
     bed(|bed| {
-        with_container(bed, &own_pid(), &script("exec sleep 1000"), |plan, launched| {
+        with_container(bed, &own_pid(), &sleeper(), |plan, launched| {
             let plan = plan::exec(plan, &["sh", "-c", "tty; echo $TERM"].map(str::to_owned), true);
             let exec = super::exec(&plan, &target(launched), Stdio::Terminal).expect("launched");
             assert_eq!(read_console(exec.console), "/dev/pts/0\r\nxterm\r\n");
@@ -72,9 +72,11 @@ fn an_exec_can_have_a_terminal() {
 #[test]
 fn an_exec_enters_user_namespaces_and_shared_pid_namespaces() {
     mapping_bed(|bed| {
-        let mut config = script("exec sleep 1000");
+        let mut config = sleeper();
         config.security.namespaces.pid = NamespaceMode::Pod;
         with_container(bed, &mapped(NamespaceMode::Pod), &config, |plan, launched| {
+            // The id is the launcher's, not the pod's.
+            assert_eq!(fs::read_to_string(format!("/proc/{}/comm", launched.pid)).expect("comm"), "sleep\n");
             let text = "cat /proc/1/comm; id -u; echo x > /x; stat -c %u /x; cat /proc/self/uid_map";
             let (output, _) = run(plan, launched, text);
             let words: Vec<&str> = output.split_whitespace().collect();
@@ -86,7 +88,7 @@ fn an_exec_enters_user_namespaces_and_shared_pid_namespaces() {
 #[test]
 fn a_missing_program_and_an_ended_container_are_told_apart() {
     bed(|bed| {
-        with_container(bed, &own_pid(), &script("exec sleep 1000"), |plan, launched| {
+        with_container(bed, &own_pid(), &sleeper(), |plan, launched| {
             let exec_plan = plan::exec(plan, &["foo".to_owned()], false);
             let error = super::exec(&exec_plan, &target(launched), pipes().0).expect_err("no such program");
             assert_eq!(error.to_string(), "exec: \"foo\": executable file not found in $PATH");
@@ -106,7 +108,7 @@ fn the_launcher_stays_in_its_own_namespaces() {
         let own = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).expect("namespace");
         let kinds = ["pid", "pid_for_children", "mnt", "net", "ipc", "uts", "user", "cgroup"];
         let before = kinds.map(own);
-        with_container(bed, &own_pid(), &script("exec sleep 1000"), |plan, launched| {
+        with_container(bed, &own_pid(), &sleeper(), |plan, launched| {
             run(plan, launched, "true");
         });
         assert_eq!(kinds.map(own), before);

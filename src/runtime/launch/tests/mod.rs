@@ -14,6 +14,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::symlink,
     },
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -71,15 +72,21 @@ fn bed(test: impl FnOnce(&Bed)) {
     for name in ["pod", "upper", "work"] {
         fs::create_dir(bed.dir.join(name)).expect("directory");
     }
-    isolated(|| {
-        unshare(CloneFlags::CLONE_NEWNS).expect("mount namespace");
-        mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private");
-        test(&bed);
-    });
+    // A test that fails leaves its containers running: they are ended before it is told.
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        isolated(|| {
+            unshare(CloneFlags::CLONE_NEWNS).expect("mount namespace");
+            mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private");
+            test(&bed);
+        });
+    }));
     let cgroup = Hierarchy::detect().expect("cgroups").open(&bed.cgroup());
     let left = cgroup.processes().unwrap_or_default();
     cgroup.kill().expect("kill");
     cgroup.remove().expect("remove");
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
     assert_eq!(left, [0; 0], "processes were left");
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     assert!(!mounts.contains(&*bed.dir.to_string_lossy()), "mounts were left");
@@ -191,6 +198,13 @@ fn script(text: &str) -> ContainerConfig {
     let mut config =
         ContainerConfig { command: ["/bin/sh", "-c", text].map(str::to_owned).to_vec(), ..ContainerConfig::default() };
     config.security.namespaces.pid = NamespaceMode::Container;
+    config
+}
+
+/// A container that sleeps. Not by a shell, which would be seen for a moment before it.
+fn sleeper() -> ContainerConfig {
+    let mut config = script("");
+    config.command = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
     config
 }
 
