@@ -339,16 +339,16 @@ async fn leftovers_on_the_nodes_pid_namespace_end_with_the_container() {
 async fn processes_start_with_clean_signals_and_descriptors() {
     let world = World::new();
     let mut pod = world.pod().await;
-    let show = "cat /proc/self/status; ls /proc/self/fd; cat /proc/self/oom_score_adj";
+    let show = "cat /proc/self/status; ls /proc/self/fd; cat /proc/self/oom_score_adj; echo last";
     let container = pod.sh(&format!("{show}; sleep 1000")).await;
     let (_, exec) = pod.exec_sync(&container, &["sh", "-c", show]).await;
-    until("the output", || log_of(&container).len() > 50).await;
+    until("the output", || log_of(&container).iter().any(|line| line.ends_with("F last"))).await;
     pod.monitor.kill_all(&container.id).await.expect("kill");
     pod.exit(&container).await;
     for text in [log_of(&container).join("\n"), exec] {
         assert!(text.contains("SigBlk:\t0000000000000000") && text.contains("SigIgn:\t0000000000000000"), "{text}");
-        let words: Vec<&str> = text.lines().rev().take(5).map(|line| line.trim_start_matches("stdout F ")).collect();
-        assert_eq!(words, ["0", "3", "2", "1", "0"], "{text}");
+        let words: Vec<&str> = text.lines().rev().take(6).map(|line| line.trim_start_matches("stdout F ")).collect();
+        assert_eq!(words, ["last", "0", "3", "2", "1", "0"], "{text}");
     }
     pod.end().await;
 }

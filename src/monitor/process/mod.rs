@@ -1,6 +1,6 @@
 //! The spawner's and the monitors' half.
 //!
-//! A monitor is one thread around one epoll instance. All that waits is state in [`Monitor`] with a deadline; nothing
+//! A monitor is one thread around one epoll instance. All that waits is state with a deadline; nothing
 //! blocks but launches, which have deadlines of their own, and kills, which are bounded. It allocates little and keeps
 //! no buffer for an idle container, because there is a monitor for every pod.
 
