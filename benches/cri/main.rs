@@ -65,6 +65,7 @@ async fn main() {
         pulls::measure(&node, &images, results).await;
         node.remove_image(&busybox).await;
     }
+    std::fs::remove_dir_all(node::log_root()).expect("remove the logs");
     report.print();
 }
 

@@ -1,6 +1,9 @@
 //! A CRI engine that is measured.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use berth::wire::{
     ContainerConfig, ContainerMetadata, CreateContainerRequest, ImageSpec, LinuxContainerConfig,
@@ -75,7 +78,7 @@ impl Node {
                 namespace: "bench".to_owned(),
                 attempt: 0,
             }),
-            log_directory: format!("{}/berth-bench-{}/{name}", std::env::temp_dir().display(), std::process::id()),
+            log_directory: log_root().join(name).display().to_string(),
             linux: Some(LinuxPodSandboxConfig {
                 security_context: Some(LinuxSandboxSecurityContext {
                     namespace_options: Some(namespaces.clone()),
@@ -121,6 +124,11 @@ impl Node {
         let request = RemovePodSandboxRequest { pod_sandbox_id: pod.id.clone() };
         self.runtime().remove_pod_sandbox(request).await.expect("remove a pod");
     }
+}
+
+/// Directory of the containers' logs, which engines leave to their callers.
+pub(crate) fn log_root() -> PathBuf {
+    std::env::temp_dir().join(format!("berth-bench-{}", std::process::id()))
 }
 
 fn spec(image: &str) -> Option<ImageSpec> {
