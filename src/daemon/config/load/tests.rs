@@ -113,7 +113,7 @@ fn settings_that_cannot_be_are_refused() {
         ("network.mtu.x=1", "there is no such setting"),
         ("root=relative", "must be an absolute path"),
         ("socket.path=relative", "must be an absolute path"),
-        ("cgroup.driver=systemd", "unknown variant `systemd`"),
+        ("cgroup.driver=runc", "unknown variant `runc`"),
         ("runtime.handlers=[\"\"]", "always there"),
         ("nonsense", "nonsense"),
     ] {
