@@ -2,7 +2,7 @@ use std::{fs, path::Path};
 
 use crate::{
     image::{
-        fixture::{Layer, TestImage, TestRegistry, names, open, until_empty},
+        fixture::{Layer, TestImage, TestRegistry, names, open, until, until_empty},
         record::Record,
     },
     types::{Digest, Timestamp},
@@ -28,6 +28,10 @@ async fn two_images() -> (tempfile::TempDir, TestRegistry, [TestImage; 2]) {
         registry.push(name, image);
         store.pull(&registry.name(&format!("app:{name}")), None).await.expect("pulls");
     }
+    // Layers are marked as settled in the background; damage done meanwhile would race with that.
+    let layers = directory.path().join("image/layers");
+    until("layers are settled", || names(&layers).iter().all(|layer| layers.join(layer).join("settled").exists()))
+        .await;
     (directory, registry, images)
 }
 

@@ -35,7 +35,7 @@ impl Registry {
             Self::ADDRESS
         );
         fs::write(&configuration, text).expect("write the registry's configuration");
-        let child = Command::new("docker-registry")
+        let mut child = Command::new("docker-registry")
             .arg("serve")
             .arg(&configuration)
             .stdin(Stdio::null())
@@ -43,7 +43,13 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .expect("start docker-registry");
-        eventually("the registry answers", async || TcpStream::connect(Self::ADDRESS).await.is_ok()).await;
+        eventually("the registry answers", async || {
+            // Or somebody else's registry would be taken for it.
+            let ended = child.try_wait().expect("look at docker-registry");
+            assert_eq!(ended, None, "docker-registry ended; is {} in use?", Self::ADDRESS);
+            TcpStream::connect(Self::ADDRESS).await.is_ok()
+        })
+        .await;
         // The client can do TLS and wants to know how, even if no TLS is spoken here.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().expect("make an HTTP client");
