@@ -70,6 +70,21 @@ pub(super) enum Error {
     /// The container writes no log file.
     #[error("container {given} has no log file")]
     NoLog { given: String },
+    /// The streaming server cannot be reached, or the connection to it failed.
+    #[error("talk to the engine's streaming server")]
+    Stream {
+        #[source]
+        source: Box<tokio_tungstenite::tungstenite::Error>,
+    },
+    /// A session could not be had; the engine says why.
+    #[error("{sentence}")]
+    Remote { sentence: String },
+    /// A session broke off.
+    #[error("the connection was lost before the end of the session")]
+    Lost,
+    /// The terminal's mode cannot be changed.
+    #[error("change the terminal's mode")]
+    Terminal(#[source] io::Error),
     /// Standard output or error cannot be written to.
     #[error("write the output")]
     Output(#[source] io::Error),
@@ -158,8 +173,11 @@ impl Error {
     /// The exit code of `run` and `exec` after this failure: 127 when the command does not exist, 126 when it cannot
     /// be executed, 125 otherwise.
     pub(super) fn command_exit_code(&self) -> u8 {
-        let Self::Call { refusal, .. } = self else { return super::ENGINE_FAILED };
-        start_failure_code(&refusal.to_string())
+        match self {
+            Self::Call { refusal, .. } => start_failure_code(&refusal.to_string()),
+            Self::Remote { sentence } => start_failure_code(sentence),
+            _ => super::ENGINE_FAILED,
+        }
     }
 }
 

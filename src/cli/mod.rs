@@ -6,6 +6,7 @@
 //! - **Runs in:** a process of its own, for one verb.
 //! - **Start reading at:** [`run`], then the file of a verb.
 
+mod attach;
 mod completion;
 mod connection;
 mod container_options;
@@ -21,11 +22,13 @@ mod lookup;
 mod pod;
 mod pod_options;
 mod ps;
+mod remote;
 mod rm;
 mod run;
 mod stats;
 mod stop;
 mod table;
+mod terminal;
 mod units;
 mod version;
 
@@ -42,7 +45,7 @@ use self::{
     error::Error,
 };
 
-/// Exit code of `run` and `exec` when the engine, not the command, failed; as with docker.
+/// Exit code of `run`, `exec` and `attach` when the engine, not the command, failed; as with docker.
 const ENGINE_FAILED: u8 = 125;
 /// Exit code after the reader of our output went away: that of a death by `SIGPIPE`.
 const BROKEN_PIPE: u8 = 141;
@@ -86,6 +89,8 @@ enum Verb {
     Run(Box<run::Run>),
     /// Run a command in a running container
     Exec(exec::Exec),
+    /// Watch what a running container writes, and type to it
+    Attach(attach::Attach),
     /// Print what containers wrote
     Logs(logs::Logs),
     /// Print all that is known about containers, as JSON
@@ -121,7 +126,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
         }
     };
-    let runs_a_command = matches!(command_line.verb, Verb::Run(_) | Verb::Exec(_));
+    let runs_a_command = matches!(command_line.verb, Verb::Run(_) | Verb::Exec(_) | Verb::Attach(_));
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -150,6 +155,7 @@ async fn perform(command_line: CommandLine) -> Result<ExitCode, Error> {
         Verb::Ps(verb) => verb.perform(session).await,
         Verb::Run(verb) => verb.perform(session).await,
         Verb::Exec(verb) => verb.perform(session).await,
+        Verb::Attach(verb) => verb.perform(session).await,
         Verb::Logs(verb) => verb.perform(session).await,
         Verb::Inspect(verb) => verb.perform(session).await,
         Verb::Stop(verb) => verb.perform(session).await,

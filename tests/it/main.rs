@@ -15,6 +15,7 @@ mod confinement;
 mod containers;
 mod exec;
 mod images;
+mod interactive;
 mod leak;
 mod logs;
 mod mounts;
