@@ -85,6 +85,15 @@ pub(super) enum Error {
     /// The terminal's mode cannot be changed.
     #[error("change the terminal's mode")]
     Terminal(#[source] io::Error),
+    /// The engine's own part of a verb that needs no running engine failed.
+    #[error(transparent)]
+    Settings(crate::daemon::Error),
+    /// Nobody is there to be asked.
+    #[error("nobody can be asked whether to go on: standard input is no terminal")]
+    Unconfirmed,
+    /// Standard input cannot be read.
+    #[error("read the answer")]
+    Input(#[source] io::Error),
     /// Standard output or error cannot be written to.
     #[error("write the output")]
     Output(#[source] io::Error),
@@ -160,6 +169,8 @@ impl Error {
                 Code::Unimplemented => Some("this engine does not offer that; see `berth version`"),
                 _ => None,
             },
+            Self::Settings(crate::daemon::Error::AlreadyRunning(_)) => Some("stop it first"),
+            Self::Unconfirmed => Some("use --force"),
             Self::NoSuch { kind: "image", .. } => Some("`berth image ls` lists the images that are here"),
             Self::NoSuch { kind: "pod", .. } => Some("`berth pod ls` lists the pods"),
             Self::NoSuch { .. } => Some("`berth ps --all` lists the containers"),

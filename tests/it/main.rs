@@ -14,6 +14,7 @@ mod cli;
 mod confinement;
 mod containers;
 mod exec;
+mod host;
 mod images;
 mod interactive;
 mod leak;
