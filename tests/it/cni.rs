@@ -5,7 +5,9 @@
 
 use std::{fs, net::TcpStream, path::PathBuf, process::Command, time::Duration};
 
-use berth::wire::{NamespaceMode, PodSandboxConfig, PortMapping, RunPodSandboxRequest, StatusRequest};
+use berth::wire::{
+    ListPodSandboxRequest, NamespaceMode, PodSandboxConfig, PortMapping, RunPodSandboxRequest, StatusRequest,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -158,7 +160,8 @@ async fn a_kill_in_the_middle_of_add_leaves_no_address_taken() {
         if let Some(pod) = answered {
             daemon.remove_pod(&pod).await;
         }
-        let list = daemon.runtime().list_pod_sandbox(Default::default()).await.expect("list").into_inner().items;
+        let list =
+            daemon.runtime().list_pod_sandbox(ListPodSandboxRequest::default()).await.expect("list").into_inner().items;
         for pod in list.iter().filter(|pod| pod.id != first) {
             daemon.remove_pod(&pod.id).await;
         }
