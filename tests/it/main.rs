@@ -10,6 +10,7 @@
 mod support;
 
 mod bad_input;
+mod cdi;
 mod cli;
 mod cni;
 mod confinement;

@@ -81,6 +81,7 @@ impl Settings {
             run: self.state.clone(),
             cgroup_driver: self.cgroup.driver,
             cgroup_root: self.cgroup.root.clone(),
+            cdi_dirs: self.runtime.cdi_spec_dirs.clone(),
             handlers: self.runtime.handlers.clone(),
         }
     }

@@ -138,6 +138,8 @@ pub(crate) struct Image {
 pub(crate) struct Runtime {
     /// Names of handlers beside the empty one.
     pub handlers: Vec<String>,
+    /// Directories of device specifications.
+    pub cdi_spec_dirs: Vec<PathBuf>,
 }
 
 /// Where exec, attach and port-forward sessions are served.
@@ -215,7 +217,10 @@ impl Default for Image {
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { handlers: vec!["berth".to_owned()] }
+        Self {
+            handlers: vec!["berth".to_owned()],
+            cdi_spec_dirs: ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
+        }
     }
 }
 

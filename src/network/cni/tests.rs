@@ -303,9 +303,8 @@ async fn a_namespace_that_is_gone_has_no_path_for_del() {
 async fn a_plugin_of_a_killed_daemon_is_ended_before_del() {
     let mut setup = Setup::new("1.0.0", &[("p", GOOD)]);
     setup.attach(&pod(1), &PodConfig::default()).await.expect("attach");
-    let sleep = ["-c", "sleep 1000 & wait"];
     let mut orphan = tokio::process::Command::new("sh")
-        .args(sleep)
+        .args(["-c", "sleep 30 & wait"])
         .env("CNI_CONTAINERID", pod(1).as_str())
         .process_group(0)
         .spawn()
