@@ -66,7 +66,7 @@ async fn the_cgroup_lets_a_container_use_its_devices_as_far_as_they_say() {
         { "name": "maker", "containerEdits": { "deviceNodes": [node("/dev/log-maker", "m")] } },
     ]);
     fs::write(dir.path().join("etc/acme.json"), spec(&devices)).expect("write");
-    let opens = "if { : < /dev/log-$1; } 2>/dev/null; then echo yes; else echo no; fi";
+    let opens = "if (: < /dev/log-$1) 2>/dev/null; then echo yes; else echo no; fi";
     let run = async |name: &str| {
         let mut config = container("c", &["/bin/sh", "-c", opens, "sh", name]);
         config = with_devices(config, &[&format!("acme.com/part={name}")]);

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     error::{Classify as _, Kind},
+    network,
     types::{DnsConfig, PodMetadata, PortMapping, Protocol},
 };
 
@@ -73,7 +74,7 @@ impl Setup {
         fs::write(self.path("conf/10-net.conflist"), network.to_string()).expect("write");
     }
 
-    async fn attach(&self, pod: &Id, config: &PodConfig) -> Result<Attachment, super::super::Error> {
+    async fn attach(&self, pod: &Id, config: &PodConfig) -> Result<Attachment, network::Error> {
         self.cni.attach(pod, Path::new("/proc/self/ns/net"), config).await
     }
 
@@ -112,7 +113,7 @@ fn pod(byte: u8) -> Id {
     Id::from_bytes([byte; 32])
 }
 
-fn text(error: super::super::Error) -> String {
+fn text(error: network::Error) -> String {
     chain(&error)
 }
 
