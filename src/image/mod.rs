@@ -32,6 +32,7 @@ mod images;
 mod import;
 mod layers;
 mod manifest;
+mod metrics;
 mod pull;
 mod receive;
 mod record;
@@ -46,6 +47,7 @@ mod usage;
 
 pub use config::ImageConfig;
 pub use error::Error;
+pub use metrics::Metrics;
 pub use record::Image;
 pub use registry::Auth;
 pub use snapshot::Snapshot;

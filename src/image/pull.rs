@@ -9,7 +9,7 @@
 //! Every step is a future or is stopped by one: when the pull is dropped, the streams end, the threads behind them
 //! find their input cut off, and what they made is discarded.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -42,7 +42,13 @@ pub(super) type Pulled = Result<Arc<Image>, Arc<Error>>;
 pub(super) fn pull(store: Arc<Store>, reference: Reference, auth: Option<Auth>) -> BoxFuture<'static, Pulled> {
     let auth = Arc::new(auth);
     let source = Arc::new(Source { store, reference, auth });
-    async move { source.image().await.map_err(Arc::new) }.boxed()
+    async move {
+        let began = Instant::now();
+        let pulled = source.image().await;
+        source.store.metrics.ended(pulled.is_ok(), began.elapsed());
+        pulled.map_err(Arc::new)
+    }
+    .boxed()
 }
 
 /// Where an image comes from.
@@ -130,7 +136,9 @@ impl Source {
         let mut stream = self.store.client.blob(&self.reference, descriptor, self.auth()).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk?);
+            let chunk = chunk?;
+            self.store.metrics.received(chunk.len());
+            bytes.extend_from_slice(&chunk);
         }
         match Digest::of(&bytes) {
             actual if actual == descriptor.digest => Ok(bytes),
@@ -180,8 +188,10 @@ impl Source {
         let receive = task::blocking(move || ReceivedLayer::receive(&store, chunks, &media_type, Some(expected)));
         let feed = async move {
             while let Some(chunk) = stream.next().await {
+                let chunk = chunk?;
+                self.store.metrics.received(chunk.len());
                 // A receiver that is gone has its own error to tell.
-                if sender.send(chunk?).await.is_err() {
+                if sender.send(chunk).await.is_err() {
                     break;
                 }
             }

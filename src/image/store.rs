@@ -18,16 +18,17 @@ use super::{
     images::Images,
     import,
     layers::Layers,
+    metrics::Metrics,
     pull::{self, Pulled},
     registry,
     snapshot::Snapshots,
     trash::Trash,
     unpack::Limits,
-    usage::Space,
+    usage::{Space, space_around},
 };
 use crate::{
     task::{self, KeyLock},
-    types::{Digest, FilesystemUsage, Id, Reference},
+    types::{Digest, FilesystemSpace, FilesystemUsage, Id, Reference},
 };
 
 /// How a store is set up.
@@ -63,6 +64,7 @@ pub struct Store {
     pub(super) pipelines: Semaphore,
     /// Held for a layer's stream while it is fetched.
     pub(super) layer_turns: KeyLock<Digest>,
+    pub(super) metrics: Metrics,
     pulls: Flights<(Reference, Option<Auth>), Pulled>,
     snapshots: Snapshots,
     /// Held for a container while its snapshot is changed.
@@ -105,6 +107,7 @@ impl Store {
             images,
             pipelines: Semaphore::new(PIPELINES),
             layer_turns: KeyLock::default(),
+            metrics: Metrics::default(),
             pulls: Flights::default(),
             snapshots,
             snapshot_turns: KeyLock::default(),
@@ -112,6 +115,11 @@ impl Store {
             _lock: lock,
             empty,
         }))
+    }
+
+    /// What is counted of pulls.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Finds an image by tag, digest, id (with or without `sha256:`) or the beginning of an id.
@@ -222,18 +230,26 @@ impl Store {
         self.snapshots.list()
     }
 
-    /// Space that a container's writable part takes.
+    /// Space that a container's writable part takes. Blocking.
     ///
     /// # Errors
     /// When there is none or it cannot be read.
-    pub async fn snapshot_usage(self: &Arc<Self>, container: &Id) -> Result<FilesystemUsage, Error> {
-        let (upper, container) = (self.snapshots.upper(container), container.clone());
-        task::blocking(move || match Space::of(&upper) {
+    pub fn snapshot_usage(&self, container: &Id) -> Result<FilesystemUsage, Error> {
+        let upper = self.snapshots.upper(container);
+        match Space::of(&upper) {
             Ok(space) => Ok(space.on(upper)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSnapshot(container)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSnapshot(container.clone())),
             Err(source) => Err(Error::file("measure", &upper, source)),
-        })
-        .await
+        }
+    }
+
+    /// What the file system of the containers' writable parts can hold. Blocking.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn snapshot_space(&self) -> Result<FilesystemSpace, Error> {
+        let directory = self.snapshots.directory();
+        space_around(directory).map_err(|source| Error::file("measure the file system of", directory, source))
     }
 
     /// Directories of an image's layers, top first; at least two, of which the lowest are empty if need be.

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::types::{FilesystemUsage, Timestamp};
+use crate::{
+    sys::block_device,
+    types::{FilesystemSpace, FilesystemUsage, Timestamp},
+};
 
 /// Space by what it is used for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,4 +76,15 @@ impl Space {
         // st_blocks counts 512 bytes whatever the block size of the file system is, stat(2).
         self.add(Self { bytes: found.blocks() * 512, inodes: 1 });
     }
+}
+
+/// What the file system that a directory is on can hold.
+pub(super) fn space_around(directory: &Path) -> io::Result<FilesystemSpace> {
+    let (found, device) = (rustix::fs::statvfs(directory)?, fs::metadata(directory)?.dev());
+    Ok(FilesystemSpace {
+        device: block_device::name(rustix::fs::major(device), rustix::fs::minor(device)),
+        bytes: found.f_blocks.saturating_mul(found.f_frsize),
+        inodes: found.f_files,
+        inodes_free: found.f_ffree,
+    })
 }

@@ -20,6 +20,7 @@ mod logs;
 mod mounts;
 mod network;
 mod node;
+mod observation;
 mod pod_lifecycle;
 mod pull;
 mod resources;
