@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
+
 use super::{host::tests::facts, *};
 use crate::{
     error::{Classify as _, Kind},
@@ -313,25 +315,25 @@ fn plans_are_told_as_oci_specifications() {
     });
     pod.namespaces.ipc = NamespaceMode::Node;
     let json = container_spec(&plan.expect("a plan"), &pod);
-    let spec: oci_spec::runtime::Spec = serde_json::from_value(json).expect("a specification");
+    let spec: Spec = serde_json::from_value(json).expect("a specification");
     let process = spec.process().as_ref().expect("a process");
     assert_eq!(process.args().as_deref(), Some(&["/entry".to_owned(), "serve".to_owned()][..]));
     assert_eq!(process.user().username().as_deref(), Some("www"));
     let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
-    assert!(bounding.is_some_and(|set| set.contains(&oci_spec::runtime::Capability::Chown)), "{bounding:?}");
+    assert!(bounding.is_some_and(|set| set.contains(&Capability::Chown)), "{bounding:?}");
     let mounts = spec.mounts().as_ref().expect("mounts");
     let data = mounts.iter().find(|mount| mount.destination() == Path::new("/mnt")).expect("the mount");
     assert_eq!(data.source().as_deref(), Some(Path::new("/data")));
     assert!(data.options().as_ref().is_some_and(|options| options.contains(&"ro".to_owned())), "{data:?}");
     let linux = spec.linux().as_ref().expect("linux");
     let namespaces = linux.namespaces().as_ref().expect("namespaces");
-    let named: Vec<_> = namespaces.iter().map(|it| (it.typ().to_string(), it.path().clone())).collect();
-    assert!(named.contains(&("network".to_owned(), Some("/run/pod/ns/net".into()))), "{named:?}");
-    assert!(!named.iter().any(|(kind, _)| kind == "ipc"), "that of the host: {named:?}");
+    let named: Vec<_> = namespaces.iter().map(|it| (it.typ(), it.path().clone())).collect();
+    assert!(named.contains(&(LinuxNamespaceType::Network, Some("/run/pod/ns/net".into()))), "{named:?}");
+    assert!(!named.iter().any(|(kind, _)| *kind == LinuxNamespaceType::Ipc), "that of the host: {named:?}");
     let memory = linux.resources().as_ref().and_then(|resources| resources.memory().as_ref());
     assert_eq!(memory.and_then(|memory| memory.limit()), Some(1 << 20));
 
     let json = pod_spec(&pod, Path::new("/run/pod"), "/pod1");
-    let spec: oci_spec::runtime::Spec = serde_json::from_value(json).expect("a specification");
+    let spec: Spec = serde_json::from_value(json).expect("a specification");
     assert_eq!(spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()), Some("/pod1".into()));
 }
