@@ -49,8 +49,7 @@ impl Login {
             Some(username) => username,
             None => ask("Username: ", Term::read_line)?,
         };
-        let password =
-            if self.password_stdin { read_password()? } else { ask("Password: ", Term::read_secure_line)? };
+        let password = if self.password_stdin { read_password()? } else { ask("Password: ", Term::read_secure_line)? };
         let auth = RegistryAuth { username: username.clone(), password: password.clone(), ..Default::default() };
         let request = LoginRequest { registry: registry.to_owned(), auth: Some(auth) };
         session.engine.own.check_login(request).await.during(format!("log in to {registry}"))?;

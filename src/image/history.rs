@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn each_layer_is_that_of_its_step() {
-        let step = |by: &str, empty_layer| RawStep { created_by: Some(by.to_owned()), empty_layer, ..RawStep::default() };
+        let step =
+            |by: &str, empty_layer| RawStep { created_by: Some(by.to_owned()), empty_layer, ..RawStep::default() };
         let steps = vec![step("ADD", false), step("ENV", true), step("RUN", false)];
         let told = steps_with_sizes(steps, vec![10, 20, 30]);
         let shown: Vec<_> = told.iter().map(|step| (step.created_by.as_str(), step.size)).collect();

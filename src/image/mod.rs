@@ -9,7 +9,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `blobs/sha256/<hex>` | manifests and configurations as they were received (and layers, if they are to be kept) |
+//! | `blobs/sha256/<hex>` | manifests and configurations as they were received, and layers: those of imported archives, and others if they are to be kept |
 //! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size, and `settled` that it has reached the disk |
 //! | `images/<hex>.json` | an image's record, named by the digest of its configuration |
 //! | `ingest/`, `trash/` | what is being received and what is being deleted; emptied at start |

@@ -48,12 +48,7 @@ impl Progress {
     /// Announces a blob.
     pub(super) fn announce(self: &Arc<Self>, blob: &Descriptor) -> BlobWatch {
         let mut blobs = self.lock();
-        blobs.push(BlobProgress {
-            digest: blob.digest,
-            size: blob.size,
-            transferred: 0,
-            state: BlobState::Waiting,
-        });
+        blobs.push(BlobProgress { digest: blob.digest, size: blob.size, transferred: 0, state: BlobState::Waiting });
         BlobWatch { progress: Arc::clone(self), position: blobs.len() - 1 }
     }
 

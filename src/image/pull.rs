@@ -164,12 +164,7 @@ impl Source {
     }
 
     /// Brings in a layer, unless it is there.
-    async fn layer(
-        &self,
-        descriptor: &Descriptor,
-        slots: &Semaphore,
-        watch: &BlobWatch,
-    ) -> Result<LayerPart, Error> {
+    async fn layer(&self, descriptor: &Descriptor, slots: &Semaphore, watch: &BlobWatch) -> Result<LayerPart, Error> {
         let store = &self.store;
         // One pull fetches what several of them need, and the others then find it.
         let _turn = store.layer_turns.lock(&descriptor.digest).await;

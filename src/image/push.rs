@@ -45,11 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is no such image, the registry does not take it, or its content is not to be had any more.
-    pub async fn push(
-        self: &Arc<Self>,
-        options: PushOptions,
-        progress: &Arc<Progress>,
-    ) -> Result<PushedImage, Error> {
+    pub async fn push(self: &Arc<Self>, options: PushOptions, progress: &Arc<Progress>) -> Result<PushedImage, Error> {
         let image = self.find(&options.image)?;
         let destination = destination(&image, &options)?;
         let auth = options.auth.map(|auth| (destination.domain().to_owned(), auth));

@@ -22,5 +22,7 @@ mod network;
 mod node;
 mod pod_lifecycle;
 mod pull;
+mod push;
 mod resources;
 mod restart;
+mod save;

@@ -111,12 +111,7 @@ pub(super) async fn pull_if_watched(engine: &mut Engine, image: &str) -> Result<
 }
 
 /// Gets an image from its registry and returns the id by which the engine knows it.
-async fn pull(
-    engine: &mut Engine,
-    image: &str,
-    auth: Option<RegistryAuth>,
-    display: Display,
-) -> Result<String, Error> {
+async fn pull(engine: &mut Engine, image: &str, auth: Option<RegistryAuth>, display: Display) -> Result<String, Error> {
     let request = PullRequest { image: image.to_owned(), auth };
     Ok(display.show(format!("pull image {image}"), engine.own.pull_image(request).await).await?.id)
 }

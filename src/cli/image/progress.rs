@@ -72,9 +72,10 @@ impl Display {
     fn event(&mut self, blobs: &[BlobProgress]) -> Result<(), Error> {
         match self {
             Self::Json if !blobs.is_empty() => print_line(&json!({ "blobs": json::array(blobs) }).to_string()),
-            Self::Lines => blobs.iter().filter_map(line).try_for_each(|line| {
-                io::stderr().write_all(format!("{line}\n").as_bytes()).map_err(Error::Output)
-            }),
+            Self::Lines => blobs
+                .iter()
+                .filter_map(line)
+                .try_for_each(|line| io::stderr().write_all(format!("{line}\n").as_bytes()).map_err(Error::Output)),
             Self::Bars(bars) => {
                 blobs.iter().for_each(|blob| bars.update(blob));
                 Ok(())
@@ -95,7 +96,8 @@ impl Bars {
         let position = usize::try_from(blob.position).unwrap_or(usize::MAX);
         // The engine announces blobs in their order.
         if position == self.blobs.len() {
-            let bar = ProgressBar::new(blob.size).with_style(style(BAR)).with_prefix(lookup::short_digest(&blob.digest));
+            let bar =
+                ProgressBar::new(blob.size).with_style(style(BAR)).with_prefix(lookup::short_digest(&blob.digest));
             self.blobs.push((self.all.insert_before(&self.total, bar), BlobProgress::default()));
         }
         let Some((bar, known)) = self.blobs.get_mut(position) else { return };

@@ -59,12 +59,7 @@ impl Save {
     }
 }
 
-async fn write(
-    pieces: Streaming<SaveResponse>,
-    unfinished: &Path,
-    path: &Path,
-    operation: &str,
-) -> Result<(), Error> {
+async fn write(pieces: Streaming<SaveResponse>, unfinished: &Path, path: &Path, operation: &str) -> Result<(), Error> {
     let failed = |source| Error::Write { path: path.to_owned(), source };
     let mut file = File::create_new(unfinished).map_err(failed)?;
     copy(pieces, &mut file, path, operation).await?;

@@ -85,7 +85,13 @@ impl CredentialFiles {
     }
 
     /// The credentials that one file has for a registry, or the helper that it names.
-    pub(super) async fn find_in(&self, file: &File, path: &Path, registry: &str, repository: &str) -> Option<Credential> {
+    pub(super) async fn find_in(
+        &self,
+        file: &File,
+        path: &Path,
+        registry: &str,
+        repository: &str,
+    ) -> Option<Credential> {
         if let Some(helper) = own_helper(file, registry) {
             return self.ask(helper, registry).await;
         }
