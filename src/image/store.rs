@@ -10,7 +10,7 @@ use std::{
 use tokio::{io::AsyncRead, sync::Semaphore, time::Instant};
 
 use super::{
-    Auth, Error, Image, ImageUsage, Snapshot,
+    Auth, Error, Image, ImageUsage, Progress, Snapshot,
     chunks::chunks,
     content::Blobs,
     durable::{lock_directory, make_directory},
@@ -65,8 +65,8 @@ pub struct Store {
     /// Held for a layer's stream while it is fetched.
     pub(super) layer_turns: KeyLock<Digest>,
     pub(super) metrics: Metrics,
-    pulls: Flights<(Reference, Option<Auth>), Pulled>,
-    snapshots: Snapshots,
+    pulls: Flights<(Reference, Option<Auth>), Pulled, Arc<Progress>>,
+    pub(super) snapshots: Snapshots,
     /// Held for a container while its snapshot is changed.
     snapshot_turns: KeyLock<Id>,
     containers_usage: Mutex<Option<(Instant, FilesystemUsage)>>,
@@ -138,10 +138,27 @@ impl Store {
     /// # Errors
     /// When the name is malformed, the registry does not give the image, or the image is not usable.
     pub async fn pull(self: &Arc<Self>, name: &str, auth: Option<Auth>) -> Result<Arc<Image>, Error> {
+        self.pull_watched(name, auth)?.0.await
+    }
+
+    /// Like [`Self::pull`], and also gives how far it is.
+    ///
+    /// # Errors
+    /// When the name is malformed.
+    #[expect(clippy::type_complexity, reason = "a future and what it is watched by")]
+    pub fn pull_watched(
+        self: &Arc<Self>,
+        name: &str,
+        auth: Option<Auth>,
+    ) -> Result<(impl Future<Output = Result<Arc<Image>, Error>> + Send + use<>, Arc<Progress>), Error> {
         let reference: Reference = name.parse()?;
         let key = (reference.clone(), auth.clone());
-        let store = Arc::clone(self);
-        self.pulls.join(key, move || pull::pull(store, reference, auth)).await.map_err(Error::Joined)
+        let start = || {
+            let progress = Arc::new(Progress::default());
+            (pull::pull(Arc::clone(self), reference, auth, Arc::clone(&progress)), progress)
+        };
+        let (pull, progress) = self.pulls.join(key, start);
+        Ok((async move { pull.await.map_err(Error::Joined) }, progress))
     }
 
     /// Removes an image with all its names, whichever of them is given; an unknown name is no error. Layers that a
@@ -280,7 +297,7 @@ impl Store {
         Ok(ImageUsage { images: self.images_usage(), containers: self.containers_usage().await? })
     }
 
-    fn images_usage(&self) -> FilesystemUsage {
+    pub(super) fn images_usage(&self) -> FilesystemUsage {
         // Blobs and records are rounded up to the block size of the usual file systems, as layers are.
         const BLOCK: u64 = 4096;
         let mut space = self.layers.shelf().fold(Space::default(), |mut space, layer| {

@@ -23,5 +23,7 @@ mod node;
 mod observation;
 mod pod_lifecycle;
 mod pull;
+mod push;
 mod resources;
 mod restart;
+mod save;
