@@ -56,8 +56,8 @@ mod usage;
 
 pub use config::ImageConfig;
 pub use error::Error;
-pub use metrics::Metrics;
 pub use history::Step;
+pub use metrics::Metrics;
 pub use outgoing::Platforms;
 pub use progress::{BlobProgress, BlobState, Progress};
 pub use prune::Pruned;

@@ -3,14 +3,13 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use tokio::{io::AsyncRead, sync::Semaphore, time::Instant};
 
 use super::{
-    Auth, Error, Image, ImageUsage, Progress, Snapshot,
+    Auth, Error, Image, Progress, Snapshot,
     chunks::chunks,
     content::Blobs,
     durable::{lock_directory, make_directory},
@@ -24,11 +23,10 @@ use super::{
     snapshot::Snapshots,
     trash::Trash,
     unpack::Limits,
-    usage::{Space, space_around},
 };
 use crate::{
     task::{self, KeyLock},
-    types::{Digest, FilesystemSpace, FilesystemUsage, Id, Reference},
+    types::{Digest, FilesystemUsage, Id, Reference},
 };
 
 /// How a store is set up.
@@ -50,8 +48,6 @@ pub struct Config {
 
 /// Layers that are unpacked at once, by all pulls together; each takes about 1 MiB of memory.
 const PIPELINES: usize = 24;
-/// How long a measurement of containers' space is good for.
-const USAGE_AGE: Duration = Duration::from_secs(10);
 
 /// All images of the host.
 #[derive(Debug)]
@@ -69,7 +65,7 @@ pub struct Store {
     pub(super) snapshots: Snapshots,
     /// Held for a container while its snapshot is changed.
     snapshot_turns: KeyLock<Id>,
-    containers_usage: Mutex<Option<(Instant, FilesystemUsage)>>,
+    pub(super) containers_usage: Mutex<Option<(Instant, FilesystemUsage)>>,
     /// Keeps other processes out: opening the store would discard what this one is making.
     _lock: File,
     /// What stands in for layers where an image has fewer than overlayfs needs.
@@ -247,28 +243,6 @@ impl Store {
         self.snapshots.list()
     }
 
-    /// Space that a container's writable part takes. Blocking.
-    ///
-    /// # Errors
-    /// When there is none or it cannot be read.
-    pub fn snapshot_usage(&self, container: &Id) -> Result<FilesystemUsage, Error> {
-        let upper = self.snapshots.upper(container);
-        match Space::of(&upper) {
-            Ok(space) => Ok(space.on(upper)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSnapshot(container.clone())),
-            Err(source) => Err(Error::file("measure", &upper, source)),
-        }
-    }
-
-    /// What the file system of the containers' writable parts can hold. Blocking.
-    ///
-    /// # Errors
-    /// When the kernel does not tell.
-    pub fn snapshot_space(&self) -> Result<FilesystemSpace, Error> {
-        let directory = self.snapshots.directory();
-        space_around(directory).map_err(|source| Error::file("measure the file system of", directory, source))
-    }
-
     /// Directories of an image's layers, top first; at least two, of which the lowest are empty if need be.
     pub fn layers(&self, image: &Image) -> Vec<PathBuf> {
         let mut directories = self.layers_with_content(image);
@@ -287,47 +261,6 @@ impl Store {
             }
         }
         directories
-    }
-
-    /// Space that images and containers take; the latter as it was up to ten seconds ago.
-    ///
-    /// # Errors
-    /// When the directory of containers cannot be read.
-    pub async fn usage(self: &Arc<Self>) -> Result<ImageUsage, Error> {
-        Ok(ImageUsage { images: self.images_usage(), containers: self.containers_usage().await? })
-    }
-
-    pub(super) fn images_usage(&self) -> FilesystemUsage {
-        // Blobs and records are rounded up to the block size of the usual file systems, as layers are.
-        const BLOCK: u64 = 4096;
-        let mut space = self.layers.shelf().fold(Space::default(), |mut space, layer| {
-            space.add(Space { bytes: layer.tally.bytes + 2 * BLOCK, inodes: layer.tally.inodes + 2 });
-            space
-        });
-        space.add(self.blobs.shelf().fold(Space::default(), |mut space, size| {
-            space.add(Space { bytes: size.next_multiple_of(BLOCK), inodes: 1 });
-            space
-        }));
-        let records = self.images.count() as u64;
-        space.add(Space { bytes: records * BLOCK, inodes: records });
-        space.on(self.config.root.clone())
-    }
-
-    async fn containers_usage(self: &Arc<Self>) -> Result<FilesystemUsage, Error> {
-        let fresh = |usage: &(Instant, FilesystemUsage)| usage.0.elapsed() < USAGE_AGE;
-        let known = self.containers_usage.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, usage)) = known.filter(fresh) {
-            return Ok(usage);
-        }
-        let directory = self.snapshots.directory().to_owned();
-        let measured = task::blocking(move || match Space::of(&directory) {
-            Ok(space) => Ok(space.on(directory)),
-            Err(source) => Err(Error::file("measure", &directory, source)),
-        })
-        .await?;
-        let mut known = self.containers_usage.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Some((Instant::now(), measured.clone()));
-        Ok(measured)
     }
 
     /// Changes a container's snapshot while nobody else does. The change is made to its end even if the caller leaves.
