@@ -9,6 +9,7 @@
 mod completion;
 mod connection;
 mod container_options;
+mod credentials;
 mod error;
 mod exec;
 mod image;
@@ -16,6 +17,7 @@ mod info;
 mod inspect;
 mod json;
 mod log_file;
+mod login;
 mod logs;
 mod lookup;
 mod pod;
@@ -80,6 +82,10 @@ enum Verb {
     /// Work with images
     #[command(subcommand)]
     Image(image::Verb),
+    /// Keep a user name and password for a registry
+    Login(login::Login),
+    /// Forget the user name and password for a registry
+    Logout(login::Logout),
     /// List containers
     Ps(ps::Ps),
     /// Run a command in a new container, in a pod of its own
@@ -142,6 +148,9 @@ async fn perform(command_line: CommandLine) -> Result<ExitCode, Error> {
     if let Verb::Completion(completion) = command_line.verb {
         return completion.perform(&mut CommandLine::command());
     }
+    if let Verb::Logout(logout) = command_line.verb {
+        return logout.perform().await;
+    }
     let mut session = Session { engine: Engine::connect(&host).await?, json };
     let session = &mut session;
     match command_line.verb {
@@ -157,7 +166,8 @@ async fn perform(command_line: CommandLine) -> Result<ExitCode, Error> {
         Verb::Stats(verb) => verb.perform(session).await,
         Verb::Info => info::perform(session).await,
         Verb::Version => version::perform(session).await,
-        Verb::Completion(_) => Ok(ExitCode::SUCCESS),
+        Verb::Login(verb) => verb.perform(session).await,
+        Verb::Logout(_) | Verb::Completion(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -59,12 +59,20 @@ pub struct InterfaceUsage {
     pub name: String,
     /// Bytes received.
     pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
     /// Packets that could not be received.
     pub rx_errors: u64,
+    /// Packets received for which there was no room.
+    pub rx_dropped: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
     /// Packets that could not be sent.
     pub tx_errors: u64,
+    /// Packets for the sending of which there was no room.
+    pub tx_dropped: u64,
 }
 
 /// What [`Network::recover`] did.

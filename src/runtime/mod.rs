@@ -12,6 +12,7 @@ mod init;
 pub mod launch;
 pub mod lsm;
 pub mod plan;
+pub mod processes;
 pub mod seccomp;
 mod validate;
 

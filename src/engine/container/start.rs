@@ -41,13 +41,13 @@ impl Engine {
         match self.launch(container).await {
             Ok(started) => {
                 container.change(Change::Started { pid: started.pid, at: started.at, user: started.user });
-                self.events.container(&container.id, &container.pod_id, EventKind::Started);
+                self.tell_of_container(container, EventKind::Started);
                 self.save_soon(container);
                 Ok(())
             }
             Err(error) => {
                 container.change(Change::Ended(ExitStatus::start_error(chain(&error), Timestamp::now())));
-                self.events.container(&container.id, &container.pod_id, EventKind::Stopped);
+                self.tell_of_container(container, EventKind::Stopped);
                 self.save_soon(container);
                 Err(error)
             }

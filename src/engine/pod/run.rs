@@ -64,8 +64,8 @@ impl Engine {
                 name.keep();
                 self.pods.insert(&id, Arc::clone(&pod));
                 self.watch_pod(&pod);
-                self.events.pod(&id, EventKind::Created);
-                self.events.pod(&id, EventKind::Started);
+                self.tell_of_pod(&pod, EventKind::Created);
+                self.tell_of_pod(&pod, EventKind::Started);
                 Ok(id)
             }
             Err(error) => {

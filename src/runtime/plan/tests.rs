@@ -2,14 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
+
 use super::{host::tests::facts, *};
 use crate::{
     error::{Classify as _, Kind},
-    runtime::{cdi, cgroup::Access, error::PlanError},
+    runtime::{cdi, error::PlanError},
     types::{
         ContainerConfig, Id, IdMapping, ImageSpec, Mount, NamespaceMode, PodConfig, Profile, Propagation, UserNamespace,
     },
 };
+
+mod named_devices;
 
 /// A made-up request; `change` makes it the one of the test.
 fn planned(
@@ -313,54 +317,34 @@ fn absurd_requests_are_refused_as_the_callers_fault() {
 }
 
 #[test]
-fn what_cdi_devices_bring_wins_over_the_request() {
-    let device = cdi::Device {
-        path: "/dev/acme".to_owned(),
-        host_path: "/dev/acme-of-host".into(),
-        block: true,
-        major: 200,
-        minor: 3,
-        mode: 0o640,
-        uid: None,
-        gid: Some(9),
-        access: Access { read: true, write: false, mknod: false },
-    };
-    let mount = |target: &str| cdi::Mount {
-        source: "/vendor".into(),
-        target: target.to_owned(),
-        readonly: true,
-        recursive_read_only: true,
-        nosuid: true,
-        ..cdi::Mount::default()
-    };
-    let edits = cdi::Edits {
-        env: vec!["A=vendor".to_owned()],
-        devices: vec![device],
-        mounts: vec![mount("/data/"), mount("/etc/hosts")],
-        groups: vec![44],
-    };
-    let plan = planned_with(&edits, |_, config, _| {
-        config.mounts = vec![bind("/h/1", "/data"), bind("/h/2", "/data/below")];
-        config.envs = vec![("A".to_owned(), "container".to_owned())];
-        config.security.run_as_user = Some(1000);
-        config.security.supplemental_groups = vec![7];
+fn plans_are_told_as_oci_specifications() {
+    let mut pod = PodConfig { hostname: "web-1".to_owned(), ..PodConfig::default() };
+    let plan = planned(|pod, config, _| {
+        pod.namespaces.ipc = NamespaceMode::Node;
+        config.mounts.push(Mount { readonly: true, ..bind("/data", "/mnt") });
+        config.resources.memory_limit = 1 << 20;
     });
-    let plan = plan.expect("planned");
-    assert!(plan.process.env.contains(&"A=vendor".to_owned()), "{:?}", plan.process.env);
-    assert_eq!(plan.groups.supplemental, [7, 44]);
-    let node = plan.devices.iter().find(|node| node.path == Path::new("/dev/acme")).expect("the node");
-    assert_eq!((node.block, node.major, node.minor, node.mode), (true, 200, 3, 0o640));
-    assert_eq!((node.uid, node.gid), (1000, 9), "the owner is the container's user, the group the device's");
-    let of = |target: &str| plan.mounts.iter().filter(|mount| mount.target == target).collect::<Vec<_>>();
-    for target in ["/data", "/etc/hosts"] {
-        let [mount] = of(target)[..] else { panic!("{target}: {:?}", of(target)) };
-        assert!(matches!(&mount.source, MountSource::Bind(bind) if bind.path == Path::new("/vendor")), "{mount:?}");
-        assert!(mount.flags.readonly == ReadOnly::Recursive && mount.flags.nosuid && !mount.flags.nodev);
-    }
-    assert_eq!(of("/data/below").len(), 1);
-    let rules = format!("{:?}", plan.limits);
-    assert!(rules.contains("major: Some(200), minor: Some(3)"), "the cgroup does not know the device: {rules}");
+    pod.namespaces.ipc = NamespaceMode::Node;
+    let json = container_spec(&plan.expect("a plan"), &pod);
+    let spec: Spec = serde_json::from_value(json).expect("a specification");
+    let process = spec.process().as_ref().expect("a process");
+    assert_eq!(process.args().as_deref(), Some(&["/entry".to_owned(), "serve".to_owned()][..]));
+    assert_eq!(process.user().username().as_deref(), Some("www"));
+    let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
+    assert!(bounding.is_some_and(|set| set.contains(&Capability::Chown)), "{bounding:?}");
+    let mounts = spec.mounts().as_ref().expect("mounts");
+    let data = mounts.iter().find(|mount| mount.destination() == Path::new("/mnt")).expect("the mount");
+    assert_eq!(data.source().as_deref(), Some(Path::new("/data")));
+    assert!(data.options().as_ref().is_some_and(|options| options.contains(&"ro".to_owned())), "{data:?}");
+    let linux = spec.linux().as_ref().expect("linux");
+    let namespaces = linux.namespaces().as_ref().expect("namespaces");
+    let named: Vec<_> = namespaces.iter().map(|it| (it.typ(), it.path().clone())).collect();
+    assert!(named.contains(&(LinuxNamespaceType::Network, Some("/run/pod/ns/net".into()))), "{named:?}");
+    assert!(!named.iter().any(|(kind, _)| *kind == LinuxNamespaceType::Ipc), "that of the host: {named:?}");
+    let memory = linux.resources().as_ref().and_then(|resources| resources.memory().as_ref());
+    assert_eq!(memory.and_then(|memory| memory.limit()), Some(1 << 20));
 
-    let nowhere = cdi::Edits { mounts: vec![mount("../x")], ..cdi::Edits::default() };
-    assert!(matches!(planned_with(&nowhere, |_, _, _| ()), Err(PlanError::InvalidPath { .. })));
+    let json = pod_spec(&pod, Path::new("/run/pod"), "/pod1");
+    let spec: Spec = serde_json::from_value(json).expect("a specification");
+    assert_eq!(spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()), Some("/pod1".into()));
 }
