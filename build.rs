@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .generate_default_stubs(true)
             .disable_comments(["."])
             .btree_map(".")
-            .skip_debug([".runtime.v1.AuthConfig"])
+            .skip_debug([".runtime.v1.AuthConfig", ".berth.v1.RegistryAuth"])
             .compile_fds_with_config(descriptors, config)?;
     }
     Ok(())

@@ -53,6 +53,13 @@ pub mod wire {
 pub mod berth_wire {
     tonic::include_proto!("berth.v1");
 
+    /// Says that there are credentials, never which: they must not reach a log.
+    impl std::fmt::Debug for RegistryAuth {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("RegistryAuth").finish_non_exhaustive()
+        }
+    }
+
     /// The encoded descriptor set, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/berth.descriptors.bin"));
 }

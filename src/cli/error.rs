@@ -94,6 +94,16 @@ pub(super) enum Error {
     /// Standard input cannot be read.
     #[error("read the answer")]
     Input(#[source] io::Error),
+    /// A file that cannot be written.
+    #[error("write {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Credentials cannot be kept or forgotten.
+    #[error(transparent)]
+    Login(#[from] crate::image::LoginFileError),
     /// Standard output or error cannot be written to.
     #[error("write the output")]
     Output(#[source] io::Error),
@@ -138,12 +148,17 @@ impl<T> Answer<T> for Result<tonic::Response<T>, tonic::Status> {
     fn during(self, operation: impl Into<String>) -> Result<T, Error> {
         match self {
             Ok(response) => Ok(response.into_inner()),
-            Err(status) => Err(Error::Call { operation: operation.into(), refusal: Refusal::new(status) }),
+            Err(status) => Err(Error::call(operation, status)),
         }
     }
 }
 
 impl Error {
+    /// A call that the engine refused; `operation` says what was asked, like `stop container web`.
+    pub(super) fn call(operation: impl Into<String>, status: tonic::Status) -> Self {
+        Self::Call { operation: operation.into(), refusal: Refusal::new(status) }
+    }
+
     /// The whole report for standard error: the chain of causes, and a hint where there is one.
     pub(super) fn report(&self) -> String {
         match self.hint() {
@@ -172,6 +187,7 @@ impl Error {
             Self::Settings(crate::daemon::Error::AlreadyRunning(_)) => Some("stop it first"),
             Self::Unconfirmed => Some("use --force"),
             Self::NoSuch { kind: "image", .. } => Some("`berth image ls` lists the images that are here"),
+            Self::NoSuch { kind: "login", .. } => None,
             Self::NoSuch { kind: "pod", .. } => Some("`berth pod ls` lists the pods"),
             Self::NoSuch { .. } => Some("`berth ps --all` lists the containers"),
             Self::Ambiguous { .. } => Some("give more digits of the id"),

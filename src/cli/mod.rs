@@ -11,6 +11,7 @@ mod check;
 mod completion;
 mod connection;
 mod container_options;
+mod credentials;
 mod error;
 mod exec;
 mod image;
@@ -18,6 +19,7 @@ mod info;
 mod inspect;
 mod json;
 mod log_file;
+mod login;
 mod logs;
 mod lookup;
 mod pod;
@@ -41,6 +43,7 @@ use std::{
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use self::{
     connection::{Engine, Host},
@@ -94,6 +97,8 @@ enum EngineVerb {
     /// Work with images
     #[command(subcommand)]
     Image(image::Verb),
+    /// Keep a user name and password for a registry
+    Login(login::Login),
     /// List containers
     Ps(ps::Ps),
     /// Run a command in a new container, in a pod of its own
@@ -126,6 +131,8 @@ enum HostVerb {
     /// Work with the engine as a whole
     #[command(subcommand)]
     System(system::Verb),
+    /// Forget the user name and password for a registry
+    Logout(login::Logout),
     /// Print a completion script for a shell
     Completion(completion::Completion),
 }
@@ -152,15 +159,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Host(verb) => told(verb.perform(global.json), 1),
         Verb::Engine(verb) => {
             let runs_a_command = matches!(verb, EngineVerb::Run(_) | EngineVerb::Exec(_) | EngineVerb::Attach(_));
-            let ended = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(Error::Runtime)
-                .and_then(|runtime| runtime.block_on(verb.perform(global)));
+            let ended = runtime().and_then(|runtime| runtime.block_on(verb.perform(global)));
             let failed = ended.as_ref().err().filter(|_| runs_a_command).map_or(1, Error::command_exit_code);
             told(ended, failed)
         }
     }
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)
 }
 
 /// The process's exit code; a failure is reported and has `failed`.
@@ -182,6 +189,7 @@ impl EngineVerb {
         match self {
             Self::Pod(verb) => verb.perform(session).await,
             Self::Image(verb) => verb.perform(session).await,
+            Self::Login(verb) => verb.perform(session).await,
             Self::Ps(verb) => verb.perform(session).await,
             Self::Run(verb) => verb.perform(session).await,
             Self::Exec(verb) => verb.perform(session).await,
@@ -202,6 +210,7 @@ impl HostVerb {
         match self {
             Self::Check(verb) => verb.perform(json),
             Self::System(verb) => verb.perform(),
+            Self::Logout(verb) => runtime()?.block_on(verb.perform()),
             Self::Completion(verb) => verb.perform(&mut CommandLine::command()),
         }
     }
@@ -255,7 +264,9 @@ mod tests {
     #[test]
     fn everything_after_the_image_belongs_to_the_command() {
         let parsed = CommandLine::try_parse_from(["berth", "run", "--rm", "busybox", "ls", "-l", "--json", "--rm"]);
-        let CommandLine { global, verb: Verb::Engine(EngineVerb::Run(run)) } = parsed.expect("parses") else { panic!("not run") };
+        let CommandLine { global, verb: Verb::Engine(EngineVerb::Run(run)) } = parsed.expect("parses") else {
+            panic!("not run")
+        };
         assert!(!global.json);
         assert_eq!(run.image_and_command(), ["busybox", "ls", "-l", "--json", "--rm"]);
         let parsed = CommandLine::try_parse_from(["berth", "run", "busybox", "-c", "true"]).expect("parses");

@@ -79,7 +79,7 @@ impl Pull {
         match self {
             Self::Never => image::must_be_here(engine, image).await,
             Self::Missing if image::is_here(engine, image).await? => Ok(()),
-            Self::Missing | Self::Always => image::pull(engine, image, None).await.map(drop),
+            Self::Missing | Self::Always => image::pull_if_watched(engine, image).await,
         }
     }
 }

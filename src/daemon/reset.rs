@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What the rooms keep in the root directory.
-const IN_ROOT: &[&str] = &["image", "containers", state::FILE];
+const IN_ROOT: &[&str] = &["image", "containers", "cni", state::FILE];
 /// What they keep in the state directory; the lock goes last.
 const IN_STATE: &[&str] = &["pods", "network", "boot_id", "berth.sock", "lock"];
 

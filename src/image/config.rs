@@ -141,7 +141,7 @@ impl Configuration {
 }
 
 /// Reads RFC 3339: `2026-01-02T03:04:05.678Z` or with an offset like `+01:00`. `None` for anything else.
-fn parse_time(text: &str) -> Option<Timestamp> {
+pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
     let (date, rest) = text.split_once(['T', 't'])?;
     let zone = rest.find(['Z', 'z', '+', '-'])?;
     let (time, zone) = rest.split_at(zone);

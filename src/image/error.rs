@@ -30,6 +30,20 @@ pub enum Error {
     /// Content that an image consists of is not there.
     #[error("content is not in the store: {0}")]
     Missing(Digest),
+    /// Content was not kept, and nothing gives it again.
+    #[error(
+        "content was dropped after it was unpacked (`image.keep_blobs` is off) and is not to be had again where the \
+         image came from: {digest}"
+    )]
+    NotKept {
+        /// Which one.
+        digest: Digest,
+        /// What the registry said, if the image came from one.
+        source: Option<Box<Error>>,
+    },
+    /// An image is pushed or saved by its id alone.
+    #[error("image {0} is given by its id: say by which name it goes at the registry")]
+    Nameless(Digest),
     /// Content has another digest than its name.
     #[error("content has digest {actual}, not {expected}")]
     Corrupt {
@@ -122,7 +136,8 @@ impl Error {
 impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Name(_) | Self::Contents(_) | Self::Unusable { .. } => Kind::InvalidArgument,
+            Self::NotKept { source, .. } => source.as_ref().map_or(Kind::FailedPrecondition, |source| source.kind()),
+            Self::Nameless(_) | Self::Name(_) | Self::Contents(_) | Self::Unusable { .. } => Kind::InvalidArgument,
             Self::NotFound(_) | Self::NoSnapshot(_) => Kind::NotFound,
             Self::SnapshotExists(_) => Kind::AlreadyExists,
             Self::Missing(_) | Self::Locked(_) => Kind::FailedPrecondition,

@@ -11,44 +11,46 @@ use futures_util::{
     future::{BoxFuture, Shared, WeakShared},
 };
 
-/// Work in progress by key.
+/// Work in progress by key, each with something `W` by which it can be watched.
 ///
 /// Unlike [`crate::task::Joint`], nothing goes on here for callers that may come back: the work is a future that its
 /// callers poll, and is dropped with the last of them.
-pub(super) struct Flights<K, V: Clone> {
-    running: Mutex<HashMap<K, WeakShared<BoxFuture<'static, V>>>>,
+pub(super) struct Flights<K, V: Clone, W> {
+    running: Mutex<HashMap<K, (WeakShared<BoxFuture<'static, V>>, W)>>,
 }
 
-impl<K, V: Clone> Default for Flights<K, V> {
+impl<K, V: Clone, W> Default for Flights<K, V, W> {
     fn default() -> Self {
         Self { running: Mutex::default() }
     }
 }
 
-impl<K: std::fmt::Debug, V: Clone> std::fmt::Debug for Flights<K, V> {
+impl<K, V: Clone, W> std::fmt::Debug for Flights<K, V, W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Flights").finish_non_exhaustive()
     }
 }
 
-impl<K: Hash + Eq, V: Clone> Flights<K, V> {
-    /// Joins the work that is running under `key`, or starts it, and waits for its result.
-    pub(super) async fn join(&self, key: K, start: impl FnOnce() -> BoxFuture<'static, V>) -> V {
-        let work = self.running_or_new(key, start);
-        work.await
-    }
-
-    fn running_or_new(&self, key: K, start: impl FnOnce() -> BoxFuture<'static, V>) -> Shared<BoxFuture<'static, V>> {
+impl<K: Hash + Eq, V: Clone, W: Clone> Flights<K, V, W> {
+    /// Joins the work that is running under `key`, or starts it. Gives what it is watched by, and its result.
+    pub(super) fn join(
+        &self,
+        key: K,
+        start: impl FnOnce() -> (BoxFuture<'static, V>, W),
+    ) -> (Shared<BoxFuture<'static, V>>, W) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         // What has ended tells how things were before this caller came.
         let is_running = |work: &Shared<_>| work.peek().is_none();
-        if let Some(work) = running.get(&key).and_then(WeakShared::upgrade).filter(is_running) {
-            return work;
+        if let Some((work, watch)) = running.get(&key)
+            && let Some(work) = work.upgrade().filter(is_running)
+        {
+            return (work, watch.clone());
         }
-        running.retain(|_, work| work.upgrade().is_some());
-        let work = start().shared();
-        running.extend(work.downgrade().map(|weak| (key, weak)));
-        work
+        running.retain(|_, (work, _)| work.upgrade().is_some());
+        let (work, watch) = start();
+        let work = work.shared();
+        running.extend(work.downgrade().map(|weak| (key, (weak, watch.clone()))));
+        (work, watch)
     }
 }
 
@@ -94,8 +96,9 @@ mod tests {
     #[tokio::test]
     async fn equal_callers_share_and_the_last_one_to_leave_stops_the_work() {
         let (flights, counts) = (Flights::default(), Arc::new(Counts::default()));
-        let mut first = Box::pin(flights.join("a", || work(&counts)));
-        let mut second = Box::pin(flights.join("a", || work(&counts)));
+        let (mut first, number) = flights.join("a", || (work(&counts), 1));
+        let (mut second, same) = flights.join("a", || (work(&counts), 2));
+        assert_eq!((number, same), (1, 1), "both watch the same work");
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         drop(first);
         assert!((&mut second).now_or_never().is_none(), "one caller is left");
@@ -103,7 +106,7 @@ mod tests {
         counts.go.notify_one();
         assert_eq!(second.await, 0);
 
-        let mut third = Box::pin(flights.join("a", || work(&counts)));
+        let (mut third, _) = flights.join("a", || (work(&counts), 3));
         assert!((&mut third).now_or_never().is_none());
         assert_eq!(counts.started.load(Ordering::SeqCst), 2, "a new caller starts anew");
         drop(third);

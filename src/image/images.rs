@@ -50,6 +50,12 @@ struct Entry {
 }
 
 impl Entry {
+    /// Replaces what is known about the image's names.
+    fn set_record(&mut self, record: Record, pinned: &[String]) {
+        self.image = Arc::new(record.image(&self.configuration, is_pinned(&record, pinned)));
+        self.record = record;
+    }
+
     /// Lets go of what the image keeps on disk.
     fn release(self) {
         self.layers.release();
@@ -130,6 +136,42 @@ impl Images {
         Ok(self.insert(addition))
     }
 
+    /// Gives an image more names; one that another image had is taken from it. Blocking.
+    pub(super) fn add_names(&self, id: Digest, names: Names) -> Result<(), Error> {
+        self.rename(id, |record| record.add_names(names))
+    }
+
+    /// Takes a name from an image, which then may have none left. Blocking.
+    pub(super) fn remove_name(&self, id: Digest, name: &str) -> Result<(), Error> {
+        self.rename(id, |record| {
+            record.tags.retain(|tag| tag != name);
+            record.digests.retain(|digest| digest != name);
+        })
+    }
+
+    fn rename(&self, id: Digest, change: impl FnOnce(&mut Record)) -> Result<(), Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = self.record(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+        change(&mut record);
+        record.updated = Timestamp::now();
+        self.write(&record)?;
+        self.settle_names(&record)?;
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.names.retain(|_, named| *named != id);
+        for name in record.tags.iter().chain(&record.digests) {
+            index.names.insert(name.clone(), id);
+        }
+        if let Some(entry) = index.entries.get_mut(&id) {
+            entry.set_record(record, &self.pinned);
+        }
+        Ok(())
+    }
+
+    /// What is written down about an image.
+    pub(super) fn record(&self, id: Digest) -> Option<Record> {
+        self.read().entries.get(&id).map(|entry| entry.record.clone())
+    }
+
     /// Removes an image with all its names; what only it used on disk goes with it. Blocking.
     pub(super) fn remove(&self, id: Digest) -> Result<(), Error> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,8 +230,7 @@ impl Images {
             self.write(&loser)?;
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(entry) = index.entries.get_mut(&loser.id) {
-                entry.image = Arc::new(loser.image(&entry.configuration, self.is_pinned(&loser)));
-                entry.record = loser;
+                entry.set_record(loser, &self.pinned);
             }
         }
         Ok(())
@@ -197,7 +238,7 @@ impl Images {
 
     fn insert(&self, addition: Addition) -> Arc<Image> {
         let Addition { record, configuration, layers, blobs, .. } = addition;
-        let image = Arc::new(record.image(&configuration, self.is_pinned(&record)));
+        let image = Arc::new(record.image(&configuration, is_pinned(&record, &self.pinned)));
         let id = record.id;
         let replaced = {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -211,15 +252,6 @@ impl Images {
         // What the image kept before goes without the lock; what it still needs is claimed again already.
         replaced.into_iter().for_each(Entry::release);
         image
-    }
-
-    fn is_pinned(&self, record: &Record) -> bool {
-        let matches = |pattern: &String, name: &String| match pattern.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => pattern.parse::<Reference>().is_ok_and(|pinned| *name == pinned.to_string()),
-        };
-        let mut names = record.tags.iter().chain(&record.digests);
-        names.any(|name| self.pinned.iter().any(|pattern| matches(pattern, name)))
     }
 
     fn write(&self, record: &Record) -> Result<(), Error> {
@@ -259,6 +291,16 @@ impl Index {
         let (_, entry) = found.next()?;
         found.next().is_none().then(|| Arc::clone(&entry.image))
     }
+}
+
+/// Whether one of the image's names is one that must not be collected; `*` at a pattern's end matches any rest.
+fn is_pinned(record: &Record, pinned: &[String]) -> bool {
+    let matches = |pattern: &String, name: &String| match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => pattern.parse::<Reference>().is_ok_and(|pinned| *name == pinned.to_string()),
+    };
+    let mut names = record.tags.iter().chain(&record.digests);
+    names.any(|name| pinned.iter().any(|pattern| matches(pattern, name)))
 }
 
 /// Reads a record and takes hold of everything that it needs.

@@ -9,7 +9,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `blobs/sha256/<hex>` | manifests and configurations as they were received (and layers, if they are to be kept) |
+//! | `blobs/sha256/<hex>` | manifests and configurations as they were received, and layers: those of imported archives, and others if they are to be kept |
 //! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size, and `settled` that it has reached the disk |
 //! | `images/<hex>.json` | an image's record, named by the digest of its configuration |
 //! | `ingest/`, `trash/` | what is being received and what is being deleted; emptied at start |
@@ -28,14 +28,24 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod flight;
+mod history;
 mod images;
 mod import;
 mod layers;
+mod login;
 mod manifest;
+mod metrics;
+mod names;
+mod origin;
+mod outgoing;
+mod progress;
+mod prune;
 mod pull;
+mod push;
 mod receive;
 mod record;
 pub mod registry;
+mod save;
 mod settle;
 mod snapshot;
 mod store;
@@ -46,8 +56,15 @@ mod usage;
 
 pub use config::ImageConfig;
 pub use error::Error;
+pub use history::Step;
+pub use metrics::Metrics;
+pub use outgoing::Platforms;
+pub use progress::{BlobProgress, BlobState, Progress};
+pub use prune::Pruned;
+pub use push::{PushOptions, PushedImage};
 pub use record::Image;
-pub use registry::Auth;
+pub use registry::{Auth, LoginFile, LoginFileError};
+pub use save::Archive;
 pub use snapshot::Snapshot;
 pub use store::{Config, Store};
 pub use tar::Error as ArchiveError;

@@ -9,18 +9,19 @@
 //! Every step is a future or is stopped by one: when the pull is dropped, the streams end, the threads behind them
 //! find their input cut off, and what they made is discarded.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{
-    Auth, Error, Image, Store,
+    Auth, Error, Image, Progress, Store,
     assemble::{Parts, assemble},
     chunks::chunks,
     content::MAX_DOCUMENT,
     images::Names,
     manifest::{Document, Manifest, choose},
+    progress::{BlobState, BlobWatch},
     receive::{LayerPart, ReceivedLayer},
     registry::{BlobStream, Descriptor, Resolved},
     unpack::Expected,
@@ -39,10 +40,20 @@ const MAX_DEPTH: u32 = 3;
 pub(super) type Pulled = Result<Arc<Image>, Arc<Error>>;
 
 /// Brings an image in.
-pub(super) fn pull(store: Arc<Store>, reference: Reference, auth: Option<Auth>) -> BoxFuture<'static, Pulled> {
-    let auth = Arc::new(auth);
-    let source = Arc::new(Source { store, reference, auth });
-    async move { source.image().await.map_err(Arc::new) }.boxed()
+pub(super) fn pull(
+    store: Arc<Store>,
+    reference: Reference,
+    auth: Option<Auth>,
+    progress: Arc<Progress>,
+) -> BoxFuture<'static, Pulled> {
+    let source = Arc::new(Source { store, reference, auth, progress });
+    async move {
+        let began = Instant::now();
+        let pulled = source.image().await;
+        source.store.metrics.ended(pulled.is_ok(), began.elapsed());
+        pulled.map_err(Arc::new)
+    }
+    .boxed()
 }
 
 /// Where an image comes from.
@@ -50,7 +61,8 @@ pub(super) fn pull(store: Arc<Store>, reference: Reference, auth: Option<Auth>) 
 struct Source {
     store: Arc<Store>,
     reference: Reference,
-    auth: Arc<Option<Auth>>,
+    auth: Option<Auth>,
+    progress: Arc<Progress>,
 }
 
 impl Source {
@@ -72,7 +84,7 @@ impl Source {
     }
 
     fn auth(&self) -> Option<&Auth> {
-        self.auth.as_ref().as_ref()
+        self.auth.as_ref()
     }
 
     /// The name with its tag; a name with a digest gives the image no tag even if it has one.
@@ -130,7 +142,9 @@ impl Source {
         let mut stream = self.store.client.blob(&self.reference, descriptor, self.auth()).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk?);
+            let chunk = chunk?;
+            self.store.metrics.received(chunk.len());
+            bytes.extend_from_slice(&chunk);
         }
         match Digest::of(&bytes) {
             actual if actual == descriptor.digest => Ok(bytes),
@@ -144,7 +158,8 @@ impl Source {
         let mut running = JoinSet::new();
         for (position, descriptor) in manifest.layers.iter().cloned().enumerate() {
             let (source, slots) = (Arc::clone(self), Arc::clone(&slots));
-            running.spawn(async move { (position, source.layer(&descriptor, &slots).await) });
+            let watch = self.progress.announce(&descriptor);
+            running.spawn(async move { (position, source.layer(&descriptor, &slots, &watch).await) });
         }
         let mut layers: Vec<Option<LayerPart>> = manifest.layers.iter().map(|_| None).collect();
         while let Some(finished) = running.join_next().await {
@@ -157,31 +172,45 @@ impl Source {
     }
 
     /// Brings in a layer, unless it is there.
-    async fn layer(&self, descriptor: &Descriptor, slots: &Semaphore) -> Result<LayerPart, Error> {
+    async fn layer(&self, descriptor: &Descriptor, slots: &Semaphore, watch: &BlobWatch) -> Result<LayerPart, Error> {
         let store = &self.store;
         // One pull fetches what several of them need, and the others then find it.
         let _turn = store.layer_turns.lock(&descriptor.digest).await;
-        if let Some(layer) = LayerPart::present(store, descriptor.digest) {
+        if let Some(layer) = LayerPart::present(store, descriptor.digest, store.config.keep_blobs) {
+            watch.ended(BlobState::Present);
             return Ok(layer);
         }
         let (_slot, _pipeline) = (slots.acquire().await, store.pipelines.acquire().await);
         let stream = store.client.blob(&self.reference, descriptor, self.auth()).await?;
-        let received = self.receive(descriptor, stream).await?;
+        let received = self.receive(descriptor, stream, watch).await?;
         let store = Arc::clone(store);
-        task::blocking(move || received.commit(&store)).await
+        let layer = task::blocking(move || received.commit(&store)).await?;
+        watch.ended(BlobState::Done);
+        Ok(layer)
     }
 
     /// Lets a thread unpack the layer while the stream brings it.
-    async fn receive(&self, descriptor: &Descriptor, mut stream: BlobStream) -> Result<ReceivedLayer, Error> {
+    async fn receive(
+        &self,
+        descriptor: &Descriptor,
+        mut stream: BlobStream,
+        watch: &BlobWatch,
+    ) -> Result<ReceivedLayer, Error> {
         let (sender, chunks) = chunks();
         let store = Arc::clone(&self.store);
         let expected = Expected { digest: descriptor.digest, size: descriptor.size };
         let media_type = descriptor.media_type.clone();
-        let receive = task::blocking(move || ReceivedLayer::receive(&store, chunks, &media_type, Some(expected)));
+        let receive = task::blocking(move || {
+            let keep_stream = store.config.keep_blobs;
+            ReceivedLayer::receive(&store, chunks, &media_type, Some(expected), keep_stream)
+        });
         let feed = async move {
             while let Some(chunk) = stream.next().await {
+                let chunk = chunk?;
+                self.store.metrics.received(chunk.len());
+                watch.moved(chunk.len() as u64);
                 // A receiver that is gone has its own error to tell.
-                if sender.send(chunk?).await.is_err() {
+                if sender.send(chunk).await.is_err() {
                     break;
                 }
             }

@@ -22,11 +22,11 @@ pub(super) struct LayerPart {
 }
 
 impl LayerPart {
-    /// The layer that a stream gives, if all that is kept of it is there.
-    pub(super) fn present(store: &Store, stream: Digest) -> Option<Self> {
+    /// The layer that a stream gives, if all that is to be kept of it is there.
+    pub(super) fn present(store: &Store, stream: Digest, keep_stream: bool) -> Option<Self> {
         let (diff_id, lease) = store.layers.lease_stream(stream)?;
         let stream = store.blobs.shelf().lease(&[stream]).ok();
-        let is_complete = stream.is_some() || !store.config.keep_blobs;
+        let is_complete = stream.is_some() || !keep_stream;
         is_complete.then_some(Self { diff_id, lease, stream })
     }
 }
@@ -39,14 +39,15 @@ pub(super) struct ReceivedLayer {
 }
 
 impl ReceivedLayer {
-    /// Unpacks a stream, and copies it if streams are kept. Blocking.
+    /// Unpacks a stream, and copies it if it is to be kept. Blocking.
     pub(super) fn receive(
         store: &Store,
         source: impl Read + Send,
         media_type: &str,
         expected: Option<Expected>,
+        keep_stream: bool,
     ) -> Result<Self, Error> {
-        let mut stream = store.config.keep_blobs.then(|| store.blobs.ingest()).transpose()?;
+        let mut stream = keep_stream.then(|| store.blobs.ingest()).transpose()?;
         let staged = store.layers.stage(Copied::new(source, stream.as_mut()), media_type, expected)?;
         Ok(Self { staged, stream })
     }

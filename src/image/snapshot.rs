@@ -39,6 +39,9 @@ struct Record {
     /// The image that the container's root is made from.
     #[serde(default)]
     image: Option<Digest>,
+    /// Images that it mounts as volumes.
+    #[serde(default)]
+    volumes: Vec<Digest>,
     /// Diff ids of that image's layers and of those of image volumes.
     layers: Vec<Digest>,
 }
@@ -110,7 +113,9 @@ impl Snapshots {
     /// Keeps an image's layers for a container that has a snapshot or will have one; otherwise as [`Self::create`].
     pub(super) fn hold(&self, id: &Id, image: &Image, lease: Lease<Layer>) -> Result<(), Error> {
         make_directory(&self.directory.join(id.as_str()))?;
-        self.extend(id, self.record(id), image, lease)
+        let mut record = self.record(id);
+        record.volumes.push(image.id);
+        self.extend(id, record, image, lease)
     }
 
     fn record(&self, id: &Id) -> Record {
@@ -140,6 +145,12 @@ impl Snapshots {
     /// Containers that have a snapshot.
     pub(super) fn list(&self) -> Vec<Id> {
         self.lock().iter().filter(|(_, entry)| entry.record.image.is_some()).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Images that containers are made from or mount.
+    pub(super) fn images(&self) -> Vec<Digest> {
+        let entries = self.lock();
+        entries.values().flat_map(|entry| entry.record.image.iter().chain(&entry.record.volumes)).copied().collect()
     }
 
     /// Directory of a container's changes.

@@ -10,24 +10,24 @@ use serde_json::Value;
 use crate::support::{Archive, BUSYBOX, Daemon, eventually};
 
 /// Runs the client where it does not block the test's own thread: servers of the test may have to answer it.
-async fn berth(daemon: &Daemon, arguments: &[&str]) -> Output {
+pub(crate) async fn berth(daemon: &Daemon, arguments: &[&str]) -> Output {
     let mut command = daemon.cli(arguments);
     tokio::task::spawn_blocking(move || command.output().expect("run berth")).await.expect("the thread")
 }
 
 /// Runs the client, which must succeed, and returns its standard output.
-async fn text(daemon: &Daemon, arguments: &[&str]) -> String {
+pub(crate) async fn text(daemon: &Daemon, arguments: &[&str]) -> String {
     let output = berth(daemon, arguments).await;
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "berth {arguments:?}: {} {stderr}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-async fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
+pub(crate) async fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
     serde_json::from_str(&text(daemon, arguments).await).expect("JSON")
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().expect("an exit code")
 }
 

@@ -10,7 +10,9 @@
 mod support;
 
 mod bad_input;
+mod cdi;
 mod cli;
+mod cni;
 mod confinement;
 mod containers;
 mod exec;
@@ -22,7 +24,10 @@ mod logs;
 mod mounts;
 mod network;
 mod node;
+mod observation;
 mod pod_lifecycle;
 mod pull;
+mod push;
 mod resources;
 mod restart;
+mod save;

@@ -1,6 +1,7 @@
 //! `berth image import`
 
 use std::{
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -31,20 +32,25 @@ pub(in crate::cli) struct Import {
     #[arg(long, value_name = "NAME", default_value = "")]
     name: String,
     /// The archive; `-` is standard input
+    #[arg(default_value = "-")]
     file: PathBuf,
+    /// The archive, as docker has it
+    #[arg(short, long, value_name = "FILE", hide = true, conflicts_with = "file")]
+    input: Option<PathBuf>,
 }
 
 impl Import {
     pub(super) async fn perform(self, session: &mut Session) -> Result<ExitCode, Error> {
-        let (archive, size) = open(&self.file).await?;
+        let path = self.input.unwrap_or(self.file);
+        let (archive, size) = open(&path).await?;
         let (sender, pieces) = mpsc::channel(READ_AHEAD);
         let options = Part::Options(ImportOptions { name: self.name });
         let upload = upload(archive, size, options, sender);
         let import = session.engine.own.import_image(ReceiverStream::new(pieces));
         // The upload ends early, without an error, when the engine has seen enough to refuse the archive.
         let (uploaded, answer) = tokio::join!(upload, import);
-        let answer = answer.during(format!("import {}", self.file.display()))?;
-        uploaded.map_err(|source| Error::Read { path: self.file, source })?;
+        let answer = answer.during(format!("import {}", path.display()))?;
+        uploaded.map_err(|source| Error::Read { path, source })?;
 
         if session.json {
             json::print(&json::array(&answer.images))?;
@@ -61,9 +67,12 @@ async fn open(path: &Path) -> Result<(File, Option<u64>), Error> {
     let path = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
     let read = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).await.map_err(read)?;
+    if path == Path::new("/dev/stdin") && io::stdin().is_terminal() {
+        return Err(read(io::Error::other("it is a terminal; name a file or use a pipe")));
+    }
     let metadata = file.metadata().await.map_err(read)?;
     if metadata.is_dir() {
-        return Err(read(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+        return Err(read(io::Error::from(io::ErrorKind::IsADirectory)));
     }
     // What is not a regular file (a pipe) does not know its size.
     let size = metadata.is_file().then_some(metadata.len());

@@ -1,21 +1,35 @@
 //! `berth image`: a file a verb, and what other verbs do with images.
 
+mod history;
 mod import;
 mod inspect;
 mod ls;
+mod names;
+mod progress;
+mod prune;
 mod pull;
+mod push;
 mod rm;
+mod save;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
 
 use clap::Subcommand;
 
+use self::progress::Display;
 use super::{
     Session,
     connection::Engine,
+    credentials::AuthFile,
     error::{Answer as _, Error},
 };
-use crate::wire::{AuthConfig, Image, ImageSpec, ImageStatusRequest, ImageStatusResponse, PullImageRequest};
+use crate::{
+    berth_wire::{PullRequest, RegistryAuth},
+    wire::{Image, ImageSpec, ImageStatusRequest, ImageStatusResponse},
+};
 
 /// Verbs on images.
 #[derive(Debug, Subcommand)]
@@ -24,12 +38,25 @@ pub(super) enum Verb {
     Ls(ls::Ls),
     /// Get an image from a registry
     Pull(pull::Pull),
+    /// Put an image into a registry
+    Push(push::Push),
     /// Take images out of an archive: an OCI layout or a docker archive
+    #[command(visible_alias = "load")]
     Import(import::Import),
+    /// Write images into an archive
+    Save(save::Save),
+    /// Give an image more names
+    Tag(names::Tag),
+    /// Take names from images
+    Untag(names::Untag),
+    /// Print how an image was made
+    History(history::History),
     /// Print all that is known about images, as JSON
     Inspect(inspect::Inspect),
     /// Remove images
     Rm(rm::Rm),
+    /// Remove images that nothing uses
+    Prune(prune::Prune),
 }
 
 impl Verb {
@@ -37,9 +64,15 @@ impl Verb {
         match self {
             Self::Ls(verb) => verb.perform(session).await,
             Self::Pull(verb) => verb.perform(session).await,
+            Self::Push(verb) => verb.perform(session).await,
             Self::Import(verb) => verb.perform(session).await,
+            Self::Save(verb) => verb.perform(session).await,
+            Self::Tag(verb) => verb.perform(session).await,
+            Self::Untag(verb) => verb.perform(session).await,
+            Self::History(verb) => verb.perform(session).await,
             Self::Inspect(verb) => verb.perform(session).await,
             Self::Rm(verb) => verb.perform(session).await,
+            Self::Prune(verb) => verb.perform(session).await,
         }
     }
 }
@@ -70,8 +103,15 @@ pub(super) async fn must_be_here(engine: &mut Engine, image: &str) -> Result<(),
     find(engine, image).await.map(drop)
 }
 
+/// Gets an image from its registry, shown if there is a terminal to show it on.
+pub(super) async fn pull_if_watched(engine: &mut Engine, image: &str) -> Result<(), Error> {
+    let auth = AuthFile::from_environment().find(image).await;
+    let display = Display::new(!io::stderr().is_terminal(), false);
+    pull(engine, image, auth, display).await.map(drop)
+}
+
 /// Gets an image from its registry and returns the id by which the engine knows it.
-pub(super) async fn pull(engine: &mut Engine, image: &str, auth: Option<AuthConfig>) -> Result<String, Error> {
-    let request = PullImageRequest { image: Some(spec(image)), auth, sandbox_config: None };
-    Ok(engine.image.pull_image(request).await.during(format!("pull image {image}"))?.image_ref)
+async fn pull(engine: &mut Engine, image: &str, auth: Option<RegistryAuth>, display: Display) -> Result<String, Error> {
+    let request = PullRequest { image: image.to_owned(), auth };
+    Ok(display.show(format!("pull image {image}"), engine.own.pull_image(request).await).await?.id)
 }

@@ -2,6 +2,7 @@
 
 use super::check::{self, Invalid, required, word};
 use crate::{
+    berth_wire::RegistryAuth,
     image::{Auth, Image},
     types::ImageSpec,
     wire,
@@ -50,6 +51,19 @@ pub(crate) fn auth_from_wire(auth: Option<wire::AuthConfig>) -> Option<Auth> {
         server_address: auth.server_address,
         identity_token: auth.identity_token,
         registry_token: auth.registry_token,
+    };
+    (auth != Auth::default()).then_some(auth)
+}
+
+/// Credentials in a request of the engine's own service; `None` when all that is given is empty.
+pub(crate) fn registry_auth_from_wire(auth: Option<RegistryAuth>) -> Option<Auth> {
+    let auth = auth?;
+    let auth = Auth {
+        username: auth.username,
+        password: auth.password,
+        identity_token: auth.identity_token,
+        registry_token: auth.registry_token,
+        ..Auth::default()
     };
     (auth != Auth::default()).then_some(auth)
 }

@@ -4,7 +4,9 @@ mod batch;
 mod events;
 mod image;
 mod import;
+mod own;
 mod runtime;
+mod transfer;
 
 use std::{
     collections::BTreeMap,

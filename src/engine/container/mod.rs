@@ -134,6 +134,10 @@ impl Container {
         *self.resources.lock().unwrap_or_else(PoisonError::into_inner) = resources;
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Running { .. })
+    }
+
     pub(super) fn is_removing(&self) -> bool {
         self.removing.load(Ordering::Acquire)
     }

@@ -29,7 +29,7 @@ impl std::fmt::Debug for Hash {
     }
 }
 
-/// A blob that was received whole and is on the disk, under a name that means nothing yet.
+/// A blob that was received whole, under a name that means nothing yet; dropping it removes it.
 #[derive(Debug)]
 pub(in crate::image) struct Received {
     ingest: Ingest,
@@ -53,23 +53,43 @@ impl Ingest {
         self.file.write_all(part).map_err(|source| Error::file("write", &self.path, source))
     }
 
-    /// Brings it to the disk and checks its digest. Blocking.
-    pub(super) fn finish(self, expected: Option<Digest>) -> Result<Received, Error> {
+    /// Appends all that a source gives. Blocking.
+    pub(in crate::image) fn copy_from(&mut self, source: &mut impl Read) -> Result<(), Error> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match source.read(&mut buffer).map_err(|source| Error::file("write", &self.path, source))? {
+                0 => return Ok(()),
+                length => self.write(&buffer[..length])?,
+            }
+        }
+    }
+
+    /// Checks its digest.
+    pub(in crate::image) fn finish(self, expected: Option<Digest>) -> Result<Received, Error> {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.hash.0.clone().finish().as_ref());
         let digest = Digest::from_sha256(bytes);
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(Error::Corrupt { expected, actual: digest });
         }
-        self.file.sync_all().map_err(|source| Error::file("sync", &self.path, source))?;
         Ok(Received { digest, size: self.size, ingest: self })
     }
 }
 
 impl Received {
+    /// Opens it for reading. Blocking.
+    pub(in crate::image) fn open(&self) -> Result<File, Error> {
+        File::open(self.path()).map_err(|source| Error::file("open", self.path(), source))
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.ingest.path
+    }
+
+    /// Brings it to the disk. Blocking.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.ingest.file.sync_all().map_err(|source| Error::file("sync", &self.ingest.path, source))
     }
 }
 

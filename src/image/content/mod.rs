@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-pub(super) use ingest::{Copied, Ingest};
+pub(super) use ingest::{Copied, Ingest, Received};
 pub(super) use shelf::{Claim, Lease, Shelf};
 
 use super::{Error, durable::make_directory, trash::Trash};
@@ -52,6 +52,7 @@ impl Blobs {
     /// Blocking.
     pub(super) fn commit(&self, ingest: Ingest, expected: Option<Digest>) -> Result<(Digest, Lease<u64>), Error> {
         let received = ingest.finish(expected)?;
+        received.sync()?;
         let lease = self.shelf.put(received.digest, received.path(), received.size)?;
         Ok((received.digest, lease))
     }

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Cursor, Read},
 };
 
-use super::refused;
+use super::{KEEP_STREAMS, refused};
 use crate::{
     image::{
         Error, Store,
@@ -93,12 +93,12 @@ impl Contents {
             return self.read_document(path, size, start, digest, reader);
         }
         let compression = Compression::sniff(&start).map_err(|error| refused(format!("{path}: {error}")))?;
-        let present = digest.and_then(|digest| Some((digest, LayerPart::present(store, digest)?)));
+        let present = digest.and_then(|digest| Some((digest, LayerPart::present(store, digest, KEEP_STREAMS)?)));
         let layer = if let Some((digest, part)) = present {
             ArchivedLayer { digest, size, compression, state: State::Present(part) }
         } else {
             let expected = digest.map(|digest| Expected { digest, size });
-            let received = ReceivedLayer::receive(store, Cursor::new(start).chain(reader), "", expected)?;
+            let received = ReceivedLayer::receive(store, Cursor::new(start).chain(reader), "", expected, KEEP_STREAMS)?;
             let digest = received.unpacked().digest;
             ArchivedLayer { digest, size, compression, state: State::Received(Box::new(received)) }
         };

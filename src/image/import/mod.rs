@@ -18,6 +18,9 @@ use super::{
 use crate::types::Reference;
 use contents::Contents;
 
+/// Streams of an archive's layers are kept whatever the settings say: no registry could give them again.
+const KEEP_STREAMS: bool = true;
+
 /// Takes all images of an archive in, or none. `name` replaces the names in the archive. Blocking.
 pub(super) fn import(
     store: &Store,
@@ -42,7 +45,7 @@ pub(super) fn import(
     let _layers = contents.commit_layers(store)?;
     for image in &mut images {
         let part = |layer: &super::registry::Descriptor| {
-            LayerPart::present(store, layer.digest).ok_or(Error::Missing(layer.digest))
+            LayerPart::present(store, layer.digest, KEEP_STREAMS).ok_or(Error::Missing(layer.digest))
         };
         image.layers = image.manifest.layers.iter().map(part).collect::<Result<_, _>>()?;
     }

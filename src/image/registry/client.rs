@@ -71,6 +71,8 @@ pub(super) enum Access<'a> {
     Pull,
     /// Writes to it, and reads blobs of another one of the same registry.
     Push { mount_from: Option<&'a str> },
+    /// Only shows who it is.
+    Login,
 }
 
 impl Access<'_> {
@@ -78,6 +80,7 @@ impl Access<'_> {
     fn scope(self, reference: &Reference) -> String {
         let path = reference.repository();
         match self {
+            Self::Login => String::new(),
             Self::Pull => format!("repository:{path}:pull"),
             Self::Push { mount_from: None } => format!("repository:{path}:pull,push"),
             Self::Push { mount_from: Some(other) } => {

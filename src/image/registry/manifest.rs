@@ -84,7 +84,8 @@ struct SelfDescription {
     manifests: Option<serde::de::IgnoredAny>,
 }
 
-fn own_media_type(bytes: &[u8]) -> Result<String, Failure> {
+/// What a manifest or index says that it is, or must be if it says nothing.
+pub(in crate::image) fn own_media_type(bytes: &[u8]) -> Result<String, Failure> {
     let malformed = |_| Failure::Protocol("manifest is not a JSON object".to_owned());
     let manifest: SelfDescription = serde_json::from_slice(bytes).map_err(malformed)?;
     if manifest.schema_version == 1 {

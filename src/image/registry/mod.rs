@@ -16,6 +16,7 @@ mod descriptor;
 mod endpoint;
 mod error;
 mod http;
+mod login;
 mod manifest;
 mod mirror;
 mod names;
@@ -25,11 +26,12 @@ mod tls;
 mod transfer;
 mod transport;
 
-pub use auth::Auth;
+pub use auth::{Auth, LoginFile, LoginFileError};
 pub use client::{Client, Config};
 pub use descriptor::{Descriptor, Resolved};
 pub use error::{Error, Failure, Retry, Side};
-pub use push::Pushed;
+pub(super) use manifest::own_media_type;
+pub use push::{BlobPush, Content, Pushed};
 pub use transfer::BlobStream;
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 //! Content goes to the first host that may be pushed to, and to no other one: where an image is to be found afterwards
 //! must not depend on who was reachable.
 
-use std::{io::SeekFrom, sync::Arc};
+use std::{
+    io::{self, SeekFrom},
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -40,20 +43,38 @@ pub enum Pushed {
     Uploaded,
 }
 
+/// A blob that is to be in a repository.
+#[derive(Debug, Clone, Copy)]
+pub struct BlobPush<'a> {
+    /// An image of the repository.
+    pub reference: &'a Reference,
+    /// The blob.
+    pub blob: &'a Descriptor,
+    /// A repository of the same registry that is believed to have it.
+    pub mount_from: Option<&'a str>,
+    /// Credentials.
+    pub auth: Option<&'a Auth>,
+}
+
+/// What is sent as a blob, if it has to be sent.
+pub trait Content: Send {
+    /// Gives the content.
+    type Reader: AsyncRead + AsyncSeek + Send + Unpin;
+
+    /// Opens the content; it is asked for only when the registry does not have the blob.
+    fn open(&mut self) -> impl Future<Output = io::Result<Self::Reader>> + Send;
+
+    /// Hears that the registry has taken that many bytes more.
+    fn sent(&mut self, bytes: u64);
+}
+
 impl Client {
-    /// Puts a blob into the repository of an image, unless it is there. `content` must be the blob from its beginning
-    /// on; `mount_from` is a repository of the same registry that is believed to have it.
-    pub async fn push_blob(
-        &self,
-        reference: &Reference,
-        blob: &Descriptor,
-        content: impl AsyncRead + AsyncSeek + Send + Unpin,
-        mount_from: Option<&str>,
-        auth: Option<&Auth>,
-    ) -> Result<Pushed, Error> {
+    /// Puts a blob into a repository, unless it is there.
+    pub async fn push_blob(&self, push: BlobPush<'_>, content: &mut impl Content) -> Result<Pushed, Error> {
+        let BlobPush { reference, blob, mount_from, auth } = push;
         let repository = self.repository(reference, Access::Push { mount_from }, auth).await?;
         let mut candidates = target(&repository)?;
-        let mut push = BlobPush { repository: &repository, blob, mount_from, content, upload: None };
+        let mut push = Push { repository: &repository, blob, mount_from, content, reader: None, upload: None };
         while let Some(endpoint) = candidates.next().await {
             let before = push.sent();
             match push.attempt(&endpoint).await {
@@ -119,11 +140,12 @@ async fn put_manifest(
 }
 
 /// A blob on its way to a host; an upload that has begun survives the failure of a request.
-struct BlobPush<'a, C> {
+struct Push<'a, C: Content> {
     repository: &'a Repository,
     blob: &'a Descriptor,
     mount_from: Option<&'a str>,
-    content: C,
+    content: &'a mut C,
+    reader: Option<C::Reader>,
     upload: Option<Upload>,
 }
 
@@ -137,7 +159,7 @@ struct Upload {
     chunk: u64,
 }
 
-impl<C: AsyncRead + AsyncSeek + Send + Unpin> BlobPush<'_, C> {
+impl<C: Content> Push<'_, C> {
     fn sent(&self) -> u64 {
         self.upload.as_ref().map_or(0, |upload| upload.offset)
     }
@@ -204,24 +226,31 @@ impl<C: AsyncRead + AsyncSeek + Send + Unpin> BlobPush<'_, C> {
     /// Sends the rest of the content and ends the upload with its last chunk.
     async fn send(&mut self, endpoint: &Endpoint) -> Result<(), Failure> {
         let Some(upload) = &mut self.upload else { return Ok(()) };
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            none => none.insert(self.content.open().await.map_err(Failure::Content)?),
+        };
         while self.blob.size - upload.offset > upload.chunk {
-            let body = read(&mut self.content, upload.offset, upload.chunk).await?;
+            let body = read(reader, upload.offset, upload.chunk).await?;
             let end = upload.offset + upload.chunk;
             let request = content_request(Method::PATCH, upload.location.clone(), upload.offset, body);
             let response = self.repository.send(endpoint, request).await?.response;
             let response = expect(response, &[StatusCode::ACCEPTED]).await?;
             upload.location = location(&response)?;
             // Registries may take less than they were sent; most say nothing when they took it all.
-            upload.offset = arrived(response.headers()).unwrap_or(end).min(end).max(upload.offset);
+            let arrived = arrived(response.headers()).unwrap_or(end).min(end).max(upload.offset);
+            self.content.sent(arrived - upload.offset);
+            upload.offset = arrived;
             drain(response).await;
         }
         let rest = self.blob.size - upload.offset;
-        let body = read(&mut self.content, upload.offset, rest).await?;
+        let body = read(reader, upload.offset, rest).await?;
         let mut url = upload.location.clone();
         url.query_pairs_mut().append_pair("digest", &self.blob.digest.to_string());
         let request = content_request(Method::PUT, url, upload.offset, body);
         let response = self.repository.send(endpoint, request).await?.response;
         drain(expect(response, &[StatusCode::CREATED, StatusCode::NO_CONTENT]).await?).await;
+        self.content.sent(rest);
         Ok(())
     }
 

@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 pub(super) use block::BLOCK;
 pub use error::Error;
 pub(super) use reader::Reader;
-#[cfg_attr(not(test), expect(unused_imports, reason = "saving and exporting images will write archives"))]
 pub(super) use writer::Writer;
 
 /// What an entry is.

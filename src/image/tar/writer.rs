@@ -17,7 +17,6 @@ pub(in crate::image) struct Writer<W> {
     padding: usize,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "saving and exporting images will write archives"))]
 impl<W: Write> Writer<W> {
     /// Starts an empty archive.
     pub(in crate::image) fn new(sink: W) -> Self {

@@ -13,10 +13,18 @@ pub(crate) enum Requirement {
     CgroupV1,
     /// Debian's `docker-registry`.
     DockerRegistry,
+    /// Apache's `htpasswd`, for registries with passwords.
+    Htpasswd,
+    /// `skopeo`, which reads image archives as other tools do.
+    Skopeo,
     /// The kernel's AppArmor.
     AppArmor,
     /// The kernel's SCTP.
     Sctp,
+    /// Debian's `containernetworking-plugins`.
+    CniPlugins,
+    /// `iptables` that can list rules here; the portmap plugin uses it.
+    Iptables,
 }
 
 impl Requirement {
@@ -29,6 +37,9 @@ impl Requirement {
                 file("/sys/fs/cgroup/memory/memory.limit_in_bytes") || file("/sys/fs/cgroup/memory/cgroup.procs")
             }
             Self::DockerRegistry => runs("docker-registry", "--version"),
+            // Without arguments it says how it is used, and fails.
+            Self::Htpasswd => Command::new("htpasswd").output().is_ok(),
+            Self::Skopeo => runs("skopeo", "--version"),
             Self::AppArmor => std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with('Y')),
             Self::Sctp => nix::sys::socket::socket(
@@ -38,6 +49,10 @@ impl Requirement {
                 nix::sys::socket::SockProtocol::Sctp,
             )
             .is_ok(),
+            Self::CniPlugins => ["bridge", "host-local", "portmap", "tuning"]
+                .iter()
+                .all(|plugin| file(&format!("/usr/lib/cni/{plugin}"))),
+            Self::Iptables => runs("iptables", "--list-rules"),
         }
     }
 }

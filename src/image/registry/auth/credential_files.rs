@@ -33,9 +33,10 @@ pub(in crate::image::registry) struct CredentialFiles {
 /// What helpers have answered, and when, by helper and registry.
 type HelperAnswers = BTreeMap<(String, String), (Instant, Credential)>;
 
+/// What a file says.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct File {
+pub(super) struct File {
     auths: BTreeMap<String, Entry>,
     #[serde(rename = "credHelpers")]
     helpers: BTreeMap<String, String>,
@@ -83,9 +84,15 @@ impl CredentialFiles {
         Credential::Anonymous
     }
 
-    async fn find_in(&self, file: &File, path: &Path, registry: &str, repository: &str) -> Option<Credential> {
-        let helper = file.helpers.iter().find(|(host, _)| same_registry(host_of(host), registry));
-        if let Some((_, helper)) = helper {
+    /// The credentials that one file has for a registry, or the helper that it names.
+    pub(super) async fn find_in(
+        &self,
+        file: &File,
+        path: &Path,
+        registry: &str,
+        repository: &str,
+    ) -> Option<Credential> {
+        if let Some(helper) = own_helper(file, registry) {
             return self.ask(helper, registry).await;
         }
         if let Some(entry) = entry(&file.auths, registry, repository) {
@@ -106,7 +113,8 @@ impl CredentialFiles {
         if let Some((_, credential)) = answers.get(&key) {
             return Some(credential.clone());
         }
-        let credential = run_helper(&program(helper)?, registry).await?;
+        let answer = run_helper(&program(helper)?, "get", server_key(registry)).await?;
+        let credential = credential_of(&answer)?;
         answers.insert(key, (Instant::now(), credential.clone()));
         Some(credential)
     }
@@ -125,6 +133,23 @@ impl Entry {
     }
 }
 
+/// The helper that a file names for one registry.
+fn own_helper<'a>(file: &'a File, registry: &str) -> Option<&'a str> {
+    let helper = file.helpers.iter().find(|(host, _)| same_registry(host_of(host), registry));
+    helper.map(|(_, helper)| helper.as_str())
+}
+
+/// The helper that keeps a registry's credentials, if they are not in the file itself.
+pub(super) fn helper_for<'a>(file: &'a File, registry: &str) -> Option<&'a str> {
+    own_helper(file, registry).or(Some(file.store.as_str()).filter(|store| !store.is_empty()))
+}
+
+/// The name that a registry's credentials are stored under.
+pub(super) fn server_key(registry: &str) -> &str {
+    let (hub, hub_key) = DOCKER_HUB;
+    if registry == hub { hub_key } else { registry }
+}
+
 /// The most special entry for a repository: `host/path/name`, `host/path`, `host`, where the host may be an address.
 fn entry<'a>(auths: &'a BTreeMap<String, Entry>, registry: &str, repository: &str) -> Option<&'a Entry> {
     let mut path = Some(repository);
@@ -140,7 +165,7 @@ fn entry<'a>(auths: &'a BTreeMap<String, Entry>, registry: &str, repository: &st
     hosts.find(|(key, _)| same_registry(host_of(key), registry)).map(|(_, entry)| entry)
 }
 
-async fn read(path: &Path) -> Option<File> {
+pub(super) async fn read(path: &Path) -> Option<File> {
     let text = match tokio::fs::read(path).await {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
@@ -155,7 +180,7 @@ async fn read(path: &Path) -> Option<File> {
 }
 
 /// The program of a helper: `docker-credential-<helper>`.
-fn program(helper: &str) -> Option<PathBuf> {
+pub(super) fn program(helper: &str) -> Option<PathBuf> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if helper.is_empty() || !helper.bytes().all(is_name) {
         tracing::warn!(helper, "credential helper has a malformed name");
@@ -164,13 +189,11 @@ fn program(helper: &str) -> Option<PathBuf> {
     Some(PathBuf::from(format!("docker-credential-{helper}")))
 }
 
-/// Runs a helper's `get`, docker-credential-helpers' protocol.
-async fn run_helper(program: &Path, registry: &str) -> Option<Credential> {
-    let (hub, hub_key) = DOCKER_HUB;
-    let server = if registry == hub { hub_key } else { registry };
+/// Runs a helper, docker-credential-helpers' protocol; gives what it prints if it succeeds.
+pub(super) async fn run_helper(program: &Path, verb: &str, input: &str) -> Option<Vec<u8>> {
     let running = async {
         let mut child = tokio::process::Command::new(program)
-            .arg("get")
+            .arg(verb)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -178,7 +201,7 @@ async fn run_helper(program: &Path, registry: &str) -> Option<Credential> {
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             // A helper that knows one registry only need not read which one it is.
-            let _ = stdin.write_all(server.as_bytes()).await;
+            let _ = stdin.write_all(input.as_bytes()).await;
         }
         child.wait_with_output().await
     };
@@ -195,10 +218,15 @@ async fn run_helper(program: &Path, registry: &str) -> Option<Credential> {
     };
     // Failing is how helpers say that they have no credentials for the registry.
     if !output.status.success() {
-        tracing::debug!(program = %program.display(), registry, "credential helper has no credentials");
+        tracing::debug!(program = %program.display(), verb, "credential helper has failed");
         return None;
     }
-    let answer: HelperAnswer = serde_json::from_slice(&output.stdout).ok()?;
+    Some(output.stdout)
+}
+
+/// The credentials in a helper's answer to `get`.
+fn credential_of(answer: &[u8]) -> Option<Credential> {
+    let answer: HelperAnswer = serde_json::from_slice(answer).ok()?;
     Some(match answer.username.as_str() {
         "" if answer.secret.is_empty() => return None,
         TOKEN_USER | "" => Credential::IdentityToken(answer.secret),
@@ -276,7 +304,7 @@ mod tests {
             let program = directory.path().join("docker-credential-test");
             std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("writes");
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("is ours");
-            let credential = run_helper(&program, "a.example").await;
+            let credential = run_helper(&program, "get", "a.example").await.as_deref().and_then(credential_of);
             assert_eq!(credential.as_ref().map(shown).as_deref(), expected, "{script}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod challenge;
 mod credential_files;
+mod login_file;
 mod token;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 
 pub(super) use credential_files::CredentialFiles;
+pub use login_file::{LoginFile, LoginFileError};
 pub(super) use token::{Purpose, Tokens};
 
 use super::{endpoint::Endpoint, mirror::same_registry};

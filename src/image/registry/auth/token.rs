@@ -219,7 +219,7 @@ fn token_request(realm: Url, service: Option<&str>, scope: &str, credential: &Cr
         request.body = form.to_owned().into();
         return request;
     }
-    let scopes = scope.split(' ').map(|scope| ("scope", scope));
+    let scopes = scope.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
     let mut url = realm;
     url.query_pairs_mut().extend_pairs(scopes.chain(service));
     if let Credential::Password { username, .. } = credential {

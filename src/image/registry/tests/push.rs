@@ -13,7 +13,40 @@ const MIB: usize = 1 << 20;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 async fn push(client: &Client, image: &Reference, content: &[u8], auth: Option<&Auth>) -> Result<Pushed, Error> {
-    client.push_blob(image, &descriptor(content), Cursor::new(content), None, auth).await
+    push_from(client, image, content, None, auth).await
+}
+
+async fn push_from(
+    client: &Client,
+    image: &Reference,
+    content: &[u8],
+    mount_from: Option<&str>,
+    auth: Option<&Auth>,
+) -> Result<Pushed, Error> {
+    let blob = &descriptor(content);
+    let mut held = Held { content: content.to_vec(), sent: 0 };
+    let pushed = client.push_blob(BlobPush { reference: image, blob, mount_from, auth }, &mut held).await?;
+    let expected = if pushed == Pushed::Uploaded { content.len() as u64 } else { 0 };
+    assert_eq!(held.sent, expected, "what is sent is told, once");
+    Ok(pushed)
+}
+
+/// Content in memory.
+struct Held {
+    content: Vec<u8>,
+    sent: u64,
+}
+
+impl Content for Held {
+    type Reader = Cursor<Vec<u8>>;
+
+    async fn open(&mut self) -> std::io::Result<Self::Reader> {
+        Ok(Cursor::new(self.content.clone()))
+    }
+
+    fn sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
 }
 
 #[tokio::test]
@@ -55,11 +88,11 @@ async fn a_blob_of_another_repository_is_mounted() {
     registry.push_blob("old", b"a layer").await;
     let client = client();
     let blob = descriptor(b"a layer");
-    let mount = async |from| client.push_blob(&image, &blob, Cursor::new(b"a layer"), Some(from), None).await;
+    let mount = async |from| push_from(&client, &image, b"a layer", Some(from), None).await;
     assert_eq!(mount("old").await.expect("pushes"), Pushed::Mounted);
     assert_eq!(fetch(&client, &image, &blob, None).await.expect("fetches"), b"a layer");
 
-    let other = client.push_blob(&image, &descriptor(b"other"), Cursor::new(b"other"), Some("old"), None).await;
+    let other = push_from(&client, &image, b"other", Some("old"), None).await;
     assert_eq!(other.expect("pushes"), Pushed::Uploaded, "what is not there is sent");
 }
 
@@ -142,7 +175,9 @@ async fn content_that_is_too_short_is_our_own_fault() {
     let (registry, _) = failing_once_at(usize::MAX, Reply::status(500)).await;
     let image = reference(&format!("{}/a:1", registry.host()));
     let blob = descriptor(b"more than there is");
-    let error = client().push_blob(&image, &blob, Cursor::new(b"short"), None, None).await.expect_err("is too short");
+    let push = BlobPush { reference: &image, blob: &blob, mount_from: None, auth: None };
+    let mut short = Held { content: b"short".to_vec(), sent: 0 };
+    let error = client().push_blob(push, &mut short).await.expect_err("is too short");
     assert_eq!(error.side(), Side::Local);
 }
 
@@ -156,7 +191,7 @@ async fn a_token_for_pushing_is_asked_for() {
     })
     .await;
     let image = reference(&format!("{}/a:1", registry.host()));
-    let pushed = client().push_blob(&image, &descriptor(b"x"), Cursor::new(b"x"), Some("b/c"), None).await;
+    let pushed = push_from(&client(), &image, b"x", Some("b/c"), None).await;
     assert_eq!(pushed.expect("pushes"), Pushed::Present);
     assert_eq!(server.seen()[0].target, "/token?scope=repository%3Aa%3Apull%2Cpush&scope=repository%3Ab%2Fc%3Apull");
 }

@@ -1,0 +1,128 @@
+//! Where the content of an image in the store is read from: the store, or else a registry that it came from.
+//!
+//! Layers' streams may not have been kept after they were unpacked, and a layer's files do not give the same stream
+//! again: neither its compression nor the order of its archive is in them. Made anew, the image would be another one,
+//! with other digests. So what was not kept is fetched again, byte by byte the same, or there is an error that says so.
+
+use std::{fs::File, sync::Arc};
+
+use futures_util::StreamExt as _;
+
+use super::{
+    Auth, Error, Store,
+    chunks::chunks,
+    content::{Lease, Received},
+    record::Record,
+    registry::Descriptor,
+};
+use crate::{
+    task,
+    types::{Digest, Reference},
+};
+
+/// The places that have an image's content.
+#[derive(Debug)]
+pub(super) struct Origin {
+    store: Arc<Store>,
+    /// Where the image was pulled from.
+    sources: Vec<Reference>,
+    /// Credentials, and the registry that they are for.
+    auth: Option<(String, Auth)>,
+}
+
+/// A blob opened for reading.
+#[derive(Debug)]
+pub(super) struct OpenBlob {
+    /// Its content, from the beginning on.
+    pub(super) file: File,
+    /// Keeps the file.
+    pub(super) kept: Kept,
+}
+
+/// What keeps the file of a blob until it is dropped.
+#[derive(Debug)]
+#[expect(dead_code, reason = "they are there to be dropped")]
+pub(super) enum Kept {
+    InStore(Lease<u64>),
+    Fetched(Received),
+}
+
+impl Origin {
+    /// The origin of the image with this record. `auth` is for one registry only, and if that is a source, too.
+    pub(super) fn new(store: Arc<Store>, record: &Record, auth: Option<(String, Auth)>) -> Self {
+        let sources = record.digests.iter().filter_map(|name| name.parse().ok()).collect();
+        Self { store, sources, auth }
+    }
+
+    /// Another repository of a registry that has the image's content.
+    pub(super) fn sibling(&self, of: &Reference) -> Option<&str> {
+        let is_other = |source: &&Reference| source.domain() == of.domain() && source.repository() != of.repository();
+        self.sources.iter().find(is_other).map(Reference::repository)
+    }
+
+    /// Reads a manifest or an index.
+    pub(super) async fn document(&self, digest: Digest) -> Result<Vec<u8>, Error> {
+        if let Ok(lease) = self.store.blobs.shelf().lease(&[digest]) {
+            let store = Arc::clone(&self.store);
+            return task::blocking(move || {
+                let _lease = lease;
+                store.blobs.read(digest)
+            })
+            .await;
+        }
+        let mut failure = None;
+        for source in &self.sources {
+            match self.store.client.manifest_by_digest(source, digest, self.auth_for(source)).await {
+                Ok(resolved) => return Ok(resolved.bytes.into()),
+                Err(error) => failure = Some(Box::new(error)),
+            }
+        }
+        Err(Error::NotKept { digest, source: failure.map(|error| Box::new(Error::Registry(*error))) })
+    }
+
+    /// Opens a blob; one that is not in the store is fetched and verified first, and gone again when it is closed.
+    pub(super) async fn open(&self, blob: &Descriptor) -> Result<OpenBlob, Error> {
+        let digest = blob.digest;
+        if let Ok(lease) = self.store.blobs.shelf().lease(&[digest]) {
+            let path = self.store.blobs.shelf().path(digest);
+            let opened = task::blocking(move || File::open(&path).map_err(|source| Error::file("open", &path, source)));
+            return Ok(OpenBlob { file: opened.await?, kept: Kept::InStore(lease) });
+        }
+        let mut failure = None;
+        for source in &self.sources {
+            match self.fetch(source, blob).await {
+                Ok(received) => {
+                    return Ok(OpenBlob { file: received.open()?, kept: Kept::Fetched(received) });
+                }
+                Err(error) => failure = Some(Box::new(error)),
+            }
+        }
+        Err(Error::NotKept { digest, source: failure })
+    }
+
+    async fn fetch(&self, source: &Reference, blob: &Descriptor) -> Result<Received, Error> {
+        let mut stream = self.store.client.blob(source, blob, self.auth_for(source)).await?;
+        let (sender, mut chunks) = chunks();
+        let (store, digest) = (Arc::clone(&self.store), blob.digest);
+        let receive = task::blocking(move || {
+            let mut ingest = store.blobs.ingest()?;
+            ingest.copy_from(&mut chunks)?;
+            ingest.finish(Some(digest))
+        });
+        let feed = async move {
+            while let Some(chunk) = stream.next().await {
+                if sender.send(chunk?).await.is_err() {
+                    break;
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        let (received, fed) = tokio::join!(receive, feed);
+        // A stream that broke is the reason why it has another digest.
+        fed.and(received)
+    }
+
+    fn auth_for(&self, source: &Reference) -> Option<&Auth> {
+        self.auth.as_ref().filter(|(domain, _)| domain == source.domain()).map(|(_, auth)| auth)
+    }
+}

@@ -1,0 +1,115 @@
+//! An image on its way out of the store: all its documents and blobs, with the digests that they came with.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use serde::Deserialize;
+
+use super::{
+    Auth, Error, Store,
+    manifest::{Document, Manifest},
+    origin::Origin,
+    record::Record,
+    registry::{Descriptor, own_media_type},
+};
+use crate::types::Digest;
+
+/// Documents that one image may consist of.
+const MAX_DOCUMENTS: usize = 1000;
+
+/// Which of the images behind a name leave the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Platforms {
+    /// The one that was chosen for this host.
+    #[default]
+    Host,
+    /// All that the index lists, fetched from where the image came from; the index itself, too.
+    All,
+}
+
+/// An image as it leaves.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// Where the blobs are read from.
+    pub(super) origin: Origin,
+    /// Manifests and indexes; what they point to comes before them, so the last one is the image.
+    pub(super) documents: Vec<OutgoingDocument>,
+    /// Configurations and layers, each once.
+    pub(super) blobs: Vec<Descriptor>,
+    /// The manifest for this host.
+    host_manifest: Digest,
+}
+
+/// A manifest or an index.
+#[derive(Debug)]
+pub(super) struct OutgoingDocument {
+    /// What it is and which.
+    pub(super) descriptor: Descriptor,
+    /// As it was received.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Everything that a document points to, whatever kind of document it is.
+#[derive(Deserialize)]
+struct Links {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
+}
+
+impl Outgoing {
+    /// Collects an image. `auth` holds credentials with the registry that they are for.
+    pub(super) async fn collect(
+        store: &Arc<Store>,
+        record: &Record,
+        platforms: Platforms,
+        auth: Option<(String, Auth)>,
+    ) -> Result<Self, Error> {
+        let origin = Origin::new(Arc::clone(store), record, auth);
+        let root = match platforms {
+            Platforms::Host => record.manifest,
+            Platforms::All => record.index.unwrap_or(record.manifest),
+        };
+        let mut outgoing = Self { origin, documents: Vec::new(), blobs: Vec::new(), host_manifest: record.manifest };
+        let mut seen = HashSet::from([root]);
+        let mut pending = VecDeque::from([root]);
+        while let Some(digest) = pending.pop_front() {
+            if outgoing.documents.len() == MAX_DOCUMENTS {
+                let reason = format!("it leads to more than {MAX_DOCUMENTS} documents");
+                return Err(Error::Unusable { what: "index", digest: root, reason });
+            }
+            let links = outgoing.add(digest).await?;
+            pending.extend(links.manifests.iter().map(|child| child.digest).filter(|child| seen.insert(*child)));
+            let blobs = links.config.into_iter().chain(links.layers);
+            outgoing.blobs.extend(blobs.filter(|blob| seen.insert(blob.digest)));
+        }
+        outgoing.documents.reverse();
+        Ok(outgoing)
+    }
+
+    /// What the image for this host consists of.
+    pub(super) fn host_manifest(&self) -> Result<Manifest, Error> {
+        let digest = self.host_manifest;
+        let document = self.documents.iter().find(|document| document.descriptor.digest == digest);
+        let document = document.ok_or(Error::Missing(digest))?;
+        match Document::parse("to be saved", digest, &document.descriptor.media_type, &document.bytes)? {
+            Document::Manifest(manifest) => Ok(manifest),
+            Document::Index(_) => Err(Error::Missing(digest)),
+        }
+    }
+
+    async fn add(&mut self, digest: Digest) -> Result<Links, Error> {
+        let bytes = self.origin.document(digest).await?;
+        let malformed = |source| Error::Document { what: "manifest", digest, source };
+        let links = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let unusable = |failure| Error::Unusable { what: "manifest", digest, reason: crate::error::chain(&failure) };
+        let media_type = own_media_type(&bytes).map_err(unusable)?;
+        let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64, urls: Vec::new() };
+        self.documents.push(OutgoingDocument { descriptor, bytes });
+        Ok(links)
+    }
+}
