@@ -27,7 +27,7 @@ use super::{
     unpack::Expected,
 };
 use crate::{
-    task,
+    fault, task,
     types::{Digest, Reference},
 };
 
@@ -80,7 +80,9 @@ impl Source {
         let manifest_bytes = found.bytes.into();
         let parts = Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers, names };
         let store = Arc::clone(&self.store);
-        task::blocking(move || assemble(&store, parts)).await
+        let image = task::blocking(move || assemble(&store, parts)).await;
+        fault::point("image.pull.record");
+        image
     }
 
     fn auth(&self) -> Option<&Auth> {
@@ -183,8 +185,10 @@ impl Source {
         let (_slot, _pipeline) = (slots.acquire().await, store.pipelines.acquire().await);
         let stream = store.client.blob(&self.reference, descriptor, self.auth()).await?;
         let received = self.receive(descriptor, stream, watch).await?;
+        fault::point("image.pull.unpacked");
         let store = Arc::clone(store);
         let layer = task::blocking(move || received.commit(&store)).await?;
+        fault::point("image.pull.committed");
         watch.ended(BlobState::Done);
         Ok(layer)
     }

@@ -71,6 +71,7 @@ impl Engine {
             .snapshot(&id, image)
             .await
             .map_err(|source| Error::image("create the writable layer of", format!("container {id}"), source))?;
+        fault::point("container.create.snapshot");
         let image_mounts = self.hold_image_mounts(&id, &config).await?;
 
         let resources = config.resources.clone();
@@ -93,7 +94,9 @@ impl Engine {
         // What cannot be planned must be refused now, not at its start.
         self.plan(&container)?;
         make_log_dir(&container).await?;
+        fault::point("container.create.planned");
         self.save_container(&container).await?;
+        fault::point("container.create.record");
         Ok(container)
     }
 
