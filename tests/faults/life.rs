@@ -1,15 +1,18 @@
 //! What a daemon goes through in a life, as kubelet has it: each call is made again when the daemon died in it.
 
+use std::time::{Duration, Instant};
+
 use berth::wire::{
-    ContainerConfig, ContainerState, CreateContainerRequest, ImageSpec, ListContainersRequest, ListPodSandboxRequest,
-    PodSandboxConfig, PullImageRequest, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest,
-    RunPodSandboxRequest, StopContainerRequest, StopPodSandboxRequest,
+    ContainerConfig, ContainerState, ContainerStatus, ContainerStatusRequest, CreateContainerRequest, ImageSpec,
+    ListContainersRequest, ListImagesRequest, ListPodSandboxRequest, PodSandboxConfig, PodSandboxStatusRequest,
+    PullImageRequest, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
+    StopContainerRequest, StopPodSandboxRequest,
 };
 use tonic::{Code, Status};
 
 use crate::{
     promises::Promises,
-    support::{Daemon, container, eventually, pod, shell},
+    support::{Daemon, container, eventually, patience, pod, shell},
 };
 
 /// Lives it, and says how often the daemon died on the way.
@@ -81,8 +84,10 @@ impl Life<'_> {
             Err(status) => Err(status),
         };
         let id = self.insist("run a pod", run).await;
-        let ips = self.insist("the pod's status", async |daemon| Ok(daemon.pod_status(&id).await)).await;
-        self.promises.pod = Some((id.clone(), ips.network.expect("a network").ip));
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };
+        let ask = async |daemon: &Daemon| daemon.runtime().pod_sandbox_status(request.clone()).await;
+        let status = self.insist("ask for the pod's status", ask).await.into_inner().status.expect("a status");
+        self.promises.pod = Some((id.clone(), status.network.expect("a network").ip));
         id
     }
 
@@ -112,7 +117,11 @@ impl Life<'_> {
         let start = async |daemon: &Daemon| match daemon.try_start(container).await {
             // It was started, and the answer was lost.
             Err(status) if status.code() == Code::FailedPrecondition => {
-                assert_ne!(daemon.status(container).await.state(), ContainerState::ContainerCreated, "{status:?}");
+                assert_ne!(
+                    try_status(daemon, container).await?.0.state(),
+                    ContainerState::ContainerCreated,
+                    "{status:?}"
+                );
                 Ok(())
             }
             other => other,
@@ -120,11 +129,14 @@ impl Life<'_> {
         // From the first attempt on it may run, whatever was answered.
         self.promises.forget(container);
         self.insist("start a container", start).await;
-        let status = self.insist("a status", async |daemon| try_status(daemon, container).await).await;
-        if status == ContainerState::ContainerRunning {
-            let pid = self.daemon.container_pid(container).await;
-            self.promises.set(container, ContainerState::ContainerRunning, Some(pid));
+        let (status, pid) = self.status(container).await;
+        if status.state() == ContainerState::ContainerRunning {
+            self.promises.set(container, ContainerState::ContainerRunning, pid);
         }
+    }
+
+    async fn status(&mut self, container: &str) -> (ContainerStatus, Option<i32>) {
+        self.insist("ask for a status", async |daemon| try_status(daemon, container).await).await
     }
 
     async fn exec(&mut self, container: &str) {
@@ -135,14 +147,16 @@ impl Life<'_> {
 
     async fn wait_for_end(&mut self, container: &str, code: i32) {
         self.promises.forget(container);
-        for _ in 0..2000 {
-            let state = self.insist("a status", async |daemon| try_status(daemon, container).await).await;
-            if state == ContainerState::ContainerExited {
-                break;
+        let started = Instant::now();
+        let status = loop {
+            let (status, _) = self.status(container).await;
+            if status.state() == ContainerState::ContainerExited {
+                break status;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        assert_eq!(self.daemon.status(container).await.exit_code, code);
+            assert!(started.elapsed() < patience(10), "{status:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(status.exit_code, code, "{status:#?}");
         self.promises.set(container, ContainerState::ContainerExited, None);
     }
 
@@ -177,14 +191,17 @@ impl Life<'_> {
         self.promises.image = None;
         let request = RemoveImageRequest { image: spec(image) };
         self.insist("remove an image", async |daemon| daemon.image().remove_image(request.clone()).await).await;
-        self.insist("list images", async |daemon| daemon.image().list_images(Default::default()).await).await;
+        self.insist("list images", async |daemon| daemon.image().list_images(ListImagesRequest::default()).await).await;
     }
 }
 
-async fn try_status(daemon: &Daemon, container: &str) -> Result<ContainerState, Status> {
-    let request = berth::wire::ContainerStatusRequest { container_id: container.to_owned(), verbose: false };
+/// A container's status, and its process if it runs.
+async fn try_status(daemon: &Daemon, container: &str) -> Result<(ContainerStatus, Option<i32>), Status> {
+    let request = ContainerStatusRequest { container_id: container.to_owned(), verbose: true };
     let answer = daemon.runtime().container_status(request).await?.into_inner();
-    Ok(answer.status.expect("a status").state())
+    let info: serde_json::Value = serde_json::from_str(&answer.info["info"]).expect("info is JSON");
+    let pid = info["pid"].as_i64().and_then(|pid| pid.try_into().ok()).filter(|pid| *pid > 0);
+    Ok((answer.status.expect("a status"), pid))
 }
 
 fn spec(image: &str) -> Option<ImageSpec> {

@@ -6,7 +6,7 @@
 
 #[path = "../it/support/mod.rs"]
 #[macro_use]
-#[expect(dead_code, unused_imports, unused_macros, reason = "other tests need more of it")]
+#[expect(dead_code, unused_imports, reason = "other tests need more of it")]
 mod support;
 
 mod life;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     life::live,
-    support::{Archive, BUSYBOX, Daemon, Registry},
+    support::{Archive, Daemon, Registry},
 };
 
 /// How many times of one point are walked: later ones are of the same kind.
@@ -28,21 +28,7 @@ const FEWEST: usize = 25;
 #[tokio::test]
 async fn a_daemon_killed_between_any_two_steps_keeps_its_word() {
     requires!(Root);
-    let mut watched = Daemon::start().await;
-    // One registry for all: it belongs to the network of this thread.
-    let registry = Registry::start().await;
-    let image = registry.push(&Archive::busybox(), BUSYBOX, "latest").await;
-    let log = watched.path("points");
-    watched.terminate().await;
-    assert!(watched.try_start_again(&[("BERTH_FAULT_LOG", log.display().to_string())]).await, "it does not start");
-    let deaths = live(&mut watched, &image).await;
-    assert_eq!(deaths, 0, "the daemon died without a fault");
-
-    let mut points = BTreeMap::<String, u32>::new();
-    for line in std::fs::read_to_string(&log).expect("the points").lines() {
-        *points.entry(line.to_owned()).or_default() += 1;
-    }
-    drop(watched);
+    let points = points().await;
     assert!(points.len() >= FEWEST, "only {points:#?}");
 
     for (point, count) in points {
@@ -50,15 +36,34 @@ async fn a_daemon_killed_between_any_two_steps_keeps_its_word() {
             let fault = format!("{point}:{time}");
             // Shown when the test fails: which life it was.
             println!("killed at {fault}");
-            let mut daemon = Daemon::start().await;
-            daemon.terminate().await;
-            let survived = daemon.try_start_again(&[("BERTH_FAULT", fault.clone())]).await;
-            if !survived {
-                daemon.start_again().await;
-            }
-            let deaths = live(&mut daemon, &image).await + u32::from(!survived);
+            let deaths = one_life("BERTH_FAULT", &fault).await;
             // Group commits and threads make the last times of a point vary from life to life.
             assert!(deaths == 1 || time > 1, "{fault}: died {deaths} times");
         }
     }
+}
+
+/// The fault points that a life passes, and how often.
+async fn points() -> BTreeMap<String, u32> {
+    let log = tempfile::NamedTempFile::new().expect("make a file");
+    let deaths = one_life("BERTH_FAULT_LOG", &log.path().display().to_string()).await;
+    assert_eq!(deaths, 0, "the daemon died without a fault");
+    let mut points = BTreeMap::new();
+    for line in std::fs::read_to_string(log.path()).expect("read the file").lines() {
+        *points.entry(line.to_owned()).or_default() += 1;
+    }
+    points
+}
+
+/// Lets a daemon with this in its environment live, on a host and beside a registry of its own; says how often it died.
+async fn one_life(variable: &'static str, value: &str) -> u32 {
+    let mut daemon = Daemon::start().await;
+    let registry = Registry::start().await;
+    let image = registry.push(&Archive::busybox(), "busybox", "latest").await;
+    daemon.terminate().await;
+    let survived = daemon.try_start_again(&[(variable, value.to_owned())]).await;
+    if !survived {
+        daemon.start_again().await;
+    }
+    live(&mut daemon, &image).await + u32::from(!survived)
 }

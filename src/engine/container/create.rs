@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{Container, Made, Phase};
 use crate::{
     engine::{Engine, Error, EventKind, names, new_id, pod::Pod, rollback::Rollback},
+    fault,
     image::Image,
     runtime::plan::{ImageDefaults, ImageMount, RootfsPlan},
     task::blocking,
