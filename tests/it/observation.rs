@@ -49,6 +49,14 @@ async fn statistics_of_a_pod_tell_of_all_that_it_uses() {
         number(stats.cpu.expect("cpu").usage_core_nano_seconds.as_ref()) > 50_000_000
     })
     .await;
+    eventually("the rate of a busy pod and its container is told", async || {
+        let stats = pod_stats(&daemon, &pod).await;
+        let of_containers = stats.containers.iter().map(|container| container.cpu.as_ref());
+        of_containers
+            .chain([stats.cpu.as_ref()])
+            .all(|cpu| number(cpu.expect("cpu").usage_nano_cores.as_ref()) > 1_000_000)
+    })
+    .await;
     let stats = pod_stats(&daemon, &pod).await;
     let memory = stats.memory.expect("memory");
     assert!(memory.timestamp > 0 && number(memory.usage_bytes.as_ref()) > 0, "{memory:?}");
@@ -308,6 +316,42 @@ async fn every_event_carries_the_states_that_it_led_to() {
         assert_eq!(states, container_state.into_iter().collect::<Vec<_>>(), "{kind:?} of {subject}");
         assert!(event.containers_statuses.iter().all(|status| status.id == id && !status.image_ref.is_empty()));
     }
+}
+
+/// Of several containers of one name kubelet takes the first as the present one.
+#[tokio::test]
+async fn the_newest_container_of_a_pod_comes_first() {
+    requires!(Root);
+    let mut daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let mut events = daemon.runtime().get_container_events(GetEventsRequest {}).await.expect("events").into_inner();
+    let mut attempts = Vec::new();
+    for attempt in 0..6 {
+        let mut container = container("c", &["true"]);
+        container.metadata = Some(ContainerMetadata { name: "c".to_owned(), attempt });
+        daemon.create(&pod, &container, &config).await;
+        attempts.insert(0, attempt);
+        let event = tokio::time::timeout(patience(10), events.next()).await;
+        let statuses = event.expect("in time").expect("an event").expect("an event").containers_statuses;
+        assert_eq!(statuses.iter().map(attempt_of).collect::<Vec<_>>(), attempts, "in an event");
+    }
+    for daemon_is in ["first", "next"] {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: pod.clone(), verbose: false };
+        let told = daemon.runtime().pod_sandbox_status(request).await.expect("status").into_inner();
+        assert_eq!(told.containers_statuses.iter().map(attempt_of).collect::<Vec<_>>(), attempts, "{daemon_is} daemon");
+        let listed = daemon.runtime().list_containers(ListContainersRequest::default()).await.expect("a list");
+        let listed = listed.into_inner().containers;
+        let listed: Vec<_> = listed.iter().filter_map(|one| Some(one.metadata.as_ref()?.attempt)).collect();
+        assert_eq!(listed, attempts, "{daemon_is} daemon");
+        daemon.kill();
+        daemon.start_again().await;
+    }
+}
+
+fn attempt_of(status: &ContainerStatus) -> u32 {
+    status.metadata.as_ref().expect("metadata").attempt
 }
 
 #[tokio::test]
