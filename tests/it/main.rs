@@ -13,6 +13,7 @@ mod bad_input;
 mod cli;
 mod confinement;
 mod containers;
+mod events;
 mod exec;
 mod images;
 mod leak;

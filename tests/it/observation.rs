@@ -1,4 +1,4 @@
-//! What is measured and told: statistics, metrics, events, lists as streams, details.
+//! What is measured and told: statistics, metrics, lists as streams, details.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -265,49 +265,6 @@ async fn lists_come_as_streams_with_the_same_content() {
     let batch = stream.next().await.expect("a batch").expect("images");
     assert_eq!(batch.images.len(), 1);
     assert!(stream.next().await.is_none());
-}
-
-#[tokio::test]
-async fn every_event_carries_the_states_that_it_led_to() {
-    requires!(Root);
-    let daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let mut events = daemon.runtime().get_container_events(GetEventsRequest {}).await.expect("events").into_inner();
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
-    daemon.stop(&id, 0).await;
-    daemon.remove(&id).await;
-    daemon.remove_pod(&pod).await;
-
-    use ContainerEventType::*;
-    use ContainerState::*;
-    use PodSandboxState::*;
-    let (pod_, id_) = (pod.as_str(), id.as_str());
-    let mut last = 0;
-    for (kind, subject, pod_state, container_state) in [
-        (ContainerCreatedEvent, pod_, SandboxReady, None),
-        (ContainerStartedEvent, pod_, SandboxReady, None),
-        (ContainerCreatedEvent, id_, SandboxReady, Some(ContainerCreated)),
-        (ContainerStartedEvent, id_, SandboxReady, Some(ContainerRunning)),
-        (ContainerStoppedEvent, id_, SandboxReady, Some(ContainerExited)),
-        (ContainerDeletedEvent, id_, SandboxReady, None),
-        (ContainerStoppedEvent, pod_, SandboxNotready, None),
-        (ContainerDeletedEvent, pod_, SandboxNotready, None),
-    ] {
-        let event = tokio::time::timeout(patience(10), events.next()).await;
-        let event = event.unwrap_or_else(|_| panic!("no {kind:?} of {subject}")).expect("an event").expect("an event");
-        assert_eq!((event.container_event_type(), event.container_id.as_str()), (kind, subject), "{event:?}");
-        assert!(event.created_at > last, "{event:?} is not later than the one before");
-        last = event.created_at;
-        let status = event.pod_sandbox_status.expect("the pod's status");
-        assert_eq!((status.id.as_str(), status.state()), (pod_, pod_state), "{status:?}");
-        assert_eq!(status.metadata, config.metadata);
-        assert!(!status.network.expect("network").ip.is_empty(), "kubelet keeps the address of a pod that has ended");
-        let states: Vec<_> = event.containers_statuses.iter().map(ContainerStatus::state).collect();
-        assert_eq!(states, container_state.into_iter().collect::<Vec<_>>(), "{kind:?} of {subject}");
-        assert!(event.containers_statuses.iter().all(|status| status.id == id && !status.image_ref.is_empty()));
-    }
 }
 
 #[tokio::test]
