@@ -180,6 +180,8 @@ pub struct PodUsage {
     pub at: Timestamp,
     /// Its cgroup's counters.
     pub cgroup: crate::runtime::cgroup::Stats,
+    /// Its processes and threads; `None` where the kernel does not count them.
+    pub tasks: Option<u64>,
     /// Its network interfaces; empty with the host's network.
     pub interfaces: Vec<crate::network::InterfaceUsage>,
     /// Its running containers.
