@@ -1,10 +1,6 @@
 //! What is measured and told: statistics, metrics, lists as streams, details.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::{Read as _, Write as _},
-    net::TcpStream,
-};
+use std::collections::{HashMap, HashSet};
 
 use berth::wire::*;
 use tokio_stream::StreamExt as _;
@@ -108,6 +104,33 @@ async fn swap_is_told_on_cgroup_v2() {
         .flatten()
         .any(|entry| entry.path().join("memory.swap.current").exists());
     assert_eq!(stats.containers[0].swap.is_some(), accounted);
+}
+
+#[tokio::test]
+async fn statistics_of_containers_are_filtered() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let mut ids = Vec::new();
+    for name in ["a", "b"] {
+        let mut container = container(name, &["sleep", "1000"]);
+        container.labels.insert("app".to_owned(), name.to_owned());
+        ids.push(daemon.run(&pod, &container, &config).await);
+    }
+    let labels = [("app".to_owned(), "b".to_owned())].into();
+    for (filter, expected) in [
+        (ContainerStatsFilter { label_selector: labels, ..Default::default() }, &ids[1..]),
+        (ContainerStatsFilter { id: ids[0][..12].to_owned(), ..Default::default() }, &ids[..1]),
+        (ContainerStatsFilter { pod_sandbox_id: pod.clone(), ..Default::default() }, &ids[..]),
+        (ContainerStatsFilter { pod_sandbox_id: ids[0].clone(), ..Default::default() }, &[]),
+    ] {
+        let request = ListContainerStatsRequest { filter: Some(filter.clone()) };
+        let stats = daemon.runtime().list_container_stats(request).await.expect("stats").into_inner().stats;
+        let listed: HashSet<_> = stats.into_iter().map(|stats| stats.attributes.expect("attributes").id).collect();
+        assert_eq!(listed, expected.iter().cloned().collect(), "{filter:?}");
+    }
 }
 
 #[tokio::test]
@@ -296,52 +319,4 @@ async fn details_are_what_tools_look_for_and_hold_no_credentials() {
     };
     assert_eq!(inode(network["path"].as_str().expect("a path")), inode(&format!("/proc/{pid}/ns/net")));
     assert_eq!(info["config"]["metadata"]["name"], "busy");
-}
-
-/// One request of HTTP/1, as Prometheus makes it.
-fn scrape(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("connect");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("ask");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("read");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    answer
-}
-
-#[tokio::test]
-async fn the_daemon_tells_prometheus_what_it_does() {
-    requires!(Root);
-    // The test's network is its own.
-    let address = "127.0.0.1:9270";
-    let daemon = Daemon::start_with(&format!("[metrics]\naddress = \"{address}\"\n")).await;
-    let (pod, id) = busy(&daemon).await;
-    daemon.create(&pod, &container("idle", &["true"]), &crate::support::pod(&daemon, "busy")).await;
-    let request = PullImageRequest {
-        image: Some(ImageSpec { image: "127.0.0.1:1/none:1".to_owned(), ..Default::default() }),
-        ..Default::default()
-    };
-    daemon.image().pull_image(request).await.expect_err("nobody is there");
-    let text = scrape(address);
-    for line in [
-        "berth_build_info{version=\"0.1.0\"} 1",
-        "berth_pods{state=\"ready\"} 1",
-        "berth_pods{state=\"notready\"} 0",
-        "berth_containers{state=\"running\"} 1",
-        "berth_containers{state=\"created\"} 1",
-        "berth_images 1",
-        "berth_image_pulls_total{outcome=\"Failure\"} 1",
-        "berth_image_pulled_bytes_total 0",
-        "berth_cri_requests_total{rpc=\"RunPodSandbox\",code=\"Ok\"} 1",
-        "berth_cri_requests_total{rpc=\"PullImage\",code=\"Unavailable\"} 1",
-        "berth_cri_request_duration_seconds_count{rpc=\"StartContainer\"} 1",
-        "# EOF",
-    ] {
-        assert!(text.lines().any(|told| told == line), "no {line:?} in\n{text}");
-    }
-    daemon.stop(&id, 0).await;
-    daemon.stop_pod(&pod).await;
-    let text = scrape(address);
-    for line in ["berth_pods{state=\"notready\"} 1", "berth_containers{state=\"running\"} 0"] {
-        assert!(text.lines().any(|told| told == line), "no {line:?} in\n{text}");
-    }
 }
