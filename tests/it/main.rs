@@ -10,7 +10,9 @@
 mod support;
 
 mod bad_input;
+mod cdi;
 mod cli;
+mod cni;
 mod confinement;
 mod containers;
 mod events;
