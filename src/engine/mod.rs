@@ -59,6 +59,8 @@ pub struct Config {
     pub cgroup_driver: cgroup::Driver,
     /// Cgroup under which pods go that name no parent.
     pub cgroup_root: String,
+    /// Directories of Container Device Interface specifications, the one that wins last.
+    pub cdi_dirs: Vec<PathBuf>,
     /// Runtime handlers that pods may name, beside the default `""`.
     pub handlers: Vec<String>,
 }

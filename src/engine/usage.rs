@@ -90,14 +90,16 @@ impl Engine {
 
     fn measure_pod(&self, pod: &Pod) -> Result<PodUsage, Error> {
         let at = Timestamp::now();
-        let cgroup = unless_missing(self.parts.cgroups.open(&pod.cgroup).stats(), &pod.cgroup)?;
-        let cgroup = cgroup.unwrap_or_else(|| cgroup::Stats { at, ..Default::default() });
+        let cgroup = self.parts.cgroups.open(&pod.cgroup);
+        let stats = unless_missing(cgroup.stats(), &pod.cgroup)?;
+        let stats = stats.unwrap_or_else(|| cgroup::Stats { at, ..Default::default() });
         let containers = self.running_containers(pod);
         Ok(PodUsage {
             pod: pod.view(),
             at,
-            cpu_rate: rate(&pod.cpu_rate, &cgroup),
-            cgroup,
+            cpu_rate: rate(&pod.cpu_rate, &stats),
+            cgroup: stats,
+            tasks: cgroup.tasks().map_err(|source| unreadable(&pod.cgroup, source))?,
             interfaces: self.interfaces(pod)?,
             containers: containers.iter().filter_map(|container| self.measure(container).ok()).collect(),
         })

@@ -5,6 +5,7 @@
 //! - **Runs in:** the daemon ([`plan`]), the monitors ([`launch`]) and the new processes themselves (`init`).
 //! - **Start reading at:** [`plan::container()`], then [`launch::container`].
 
+pub mod cdi;
 pub mod cgroup;
 mod error;
 mod init;

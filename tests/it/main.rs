@@ -10,11 +10,16 @@
 mod support;
 
 mod bad_input;
+mod cdi;
 mod cli;
+mod cni;
 mod confinement;
 mod containers;
+mod events;
 mod exec;
+mod host;
 mod images;
+mod interactive;
 mod leak;
 mod logs;
 mod mounts;

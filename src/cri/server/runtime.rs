@@ -239,7 +239,7 @@ impl RuntimeService for Door {
         let request = request.into_inner();
         let id = container_id(request.container_id)?;
         let streams = streams(request.tty, request.stdin, request.stdout, request.stderr)?;
-        let container = self.engine()?.check_running(&id)?.to_string();
+        let container = self.engine()?.check_attachable(&id)?.to_string();
         let url = self.url(Ticket::Attach { container, streams })?;
         Ok(Response::new(AttachResponse { url }))
     }
@@ -323,7 +323,7 @@ impl RuntimeService for Door {
         let settings = || ("config".to_owned(), self.config.settings.to_string());
         let info = request.into_inner().verbose.then(settings).into_iter().collect();
         Ok(Response::new(StatusResponse {
-            status: Some(node::conditions_to_wire(engine.network().status())),
+            status: Some(node::conditions_to_wire(engine.network().status().await)),
             info,
             runtime_handlers: node::handlers_to_wire(&self.config.handlers, engine.host().kernel),
             features: Some(RuntimeFeatures { supplemental_groups_policy: true, user_namespaces_host_network: false }),

@@ -110,10 +110,12 @@ impl Engine {
         }
         let (engine, detached) = (Arc::clone(self), Arc::clone(pod));
         rollback.push("detach the network", async move { engine.detach_network(&detached).await });
-        let attachment =
-            self.parts.network.attach(&pod.id, &pod.netns(), &pod.config.ports).await.map_err(|source| {
-                Error::Network { operation: "set up", pod: pod.id.clone(), source: Arc::new(source) }
-            })?;
+        let attachment = self
+            .parts
+            .network
+            .attach(&pod.id, &pod.netns(), &pod.config)
+            .await
+            .map_err(|source| Error::Network { operation: "set up", pod: pod.id.clone(), source: Arc::new(source) })?;
         Ok(attachment.ips)
     }
 

@@ -7,14 +7,24 @@ use oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
 use super::{host::tests::facts, *};
 use crate::{
     error::{Classify as _, Kind},
-    runtime::error::PlanError,
+    runtime::{cdi, error::PlanError},
     types::{
         ContainerConfig, Id, IdMapping, ImageSpec, Mount, NamespaceMode, PodConfig, Profile, Propagation, UserNamespace,
     },
 };
 
+mod named_devices;
+
 /// A made-up request; `change` makes it the one of the test.
 fn planned(
+    change: impl FnOnce(&mut PodConfig, &mut ContainerConfig, &mut ImageDefaults),
+) -> Result<ContainerPlan, PlanError> {
+    planned_with(&cdi::Edits::default(), change)
+}
+
+/// The same, with devices by name.
+fn planned_with(
+    edits: &cdi::Edits,
     change: impl FnOnce(&mut PodConfig, &mut ContainerConfig, &mut ImageDefaults),
 ) -> Result<ContainerPlan, PlanError> {
     let id = Id::from_bytes([1; 32]);
@@ -40,6 +50,7 @@ fn planned(
         rootfs: RootfsPlan { lower: vec!["/layers/1".into()], upper: "/c/upper".into(), work: "/c/work".into() },
         pod_dir: Path::new("/run/pod"),
         image_mounts,
+        cdi: edits,
         cgroup: "/pod1/c1".to_owned(),
         target_pid: None,
         selinux_level: "",
