@@ -2,9 +2,11 @@
 
 use berth::wire::{
     ContainerEventType::{self, *},
+    ContainerMetadata,
     ContainerState::*,
-    ContainerStatus, GetEventsRequest,
+    ContainerStatus, GetEventsRequest, ListContainersRequest,
     PodSandboxState::*,
+    PodSandboxStatusRequest,
 };
 use tokio_stream::StreamExt as _;
 
@@ -96,4 +98,39 @@ async fn every_reader_gets_all_events_and_the_streams_end_with_the_daemon_alone(
         assert!(reader.next().await.is_none_or(|last| last.is_err()), "the stream goes on without a daemon");
     }
     daemon.start_again().await;
+}
+
+/// Of several containers of one name kubelet takes the first as the present one.
+#[tokio::test]
+async fn the_newest_container_of_a_pod_comes_first() {
+    requires!(Root);
+    let mut daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let mut events = daemon.runtime().get_container_events(GetEventsRequest {}).await.expect("events").into_inner();
+    let mut attempts = Vec::new();
+    for attempt in 0..6 {
+        let mut container = container("c", &["true"]);
+        container.metadata = Some(ContainerMetadata { name: "c".to_owned(), attempt });
+        daemon.create(&pod, &container, &config).await;
+        attempts.insert(0, attempt);
+        let statuses = next(&mut events).await.containers_statuses;
+        assert_eq!(statuses.iter().map(attempt_of).collect::<Vec<_>>(), attempts, "in an event");
+    }
+    for daemon_is in ["first", "next"] {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: pod.clone(), verbose: false };
+        let told = daemon.runtime().pod_sandbox_status(request).await.expect("status").into_inner();
+        assert_eq!(told.containers_statuses.iter().map(attempt_of).collect::<Vec<_>>(), attempts, "{daemon_is} daemon");
+        let listed = daemon.runtime().list_containers(ListContainersRequest::default()).await.expect("a list");
+        let listed = listed.into_inner().containers;
+        let listed: Vec<_> = listed.iter().filter_map(|one| Some(one.metadata.as_ref()?.attempt)).collect();
+        assert_eq!(listed, attempts, "{daemon_is} daemon");
+        daemon.kill();
+        daemon.start_again().await;
+    }
+}
+
+fn attempt_of(status: &ContainerStatus) -> u32 {
+    status.metadata.as_ref().expect("metadata").attempt
 }

@@ -45,6 +45,14 @@ async fn statistics_of_a_pod_tell_of_all_that_it_uses() {
         number(stats.cpu.expect("cpu").usage_core_nano_seconds.as_ref()) > 50_000_000
     })
     .await;
+    eventually("the rate of a busy pod and its container is told", async || {
+        let stats = pod_stats(&daemon, &pod).await;
+        let of_containers = stats.containers.iter().map(|container| container.cpu.as_ref());
+        of_containers
+            .chain([stats.cpu.as_ref()])
+            .all(|cpu| number(cpu.expect("cpu").usage_nano_cores.as_ref()) > 1_000_000)
+    })
+    .await;
     let stats = pod_stats(&daemon, &pod).await;
     let memory = stats.memory.expect("memory");
     assert!(memory.timestamp > 0 && number(memory.usage_bytes.as_ref()) > 0, "{memory:?}");
