@@ -106,7 +106,7 @@ async fn live(settings: &Settings, spawner: Spawner) -> Result<(), Error> {
 }
 
 /// Sets up the rooms from the ground up and lets the engine find its pods again.
-async fn open_engine(settings: &Settings, spawner: Spawner) -> Result<Arc<Engine>, Error> {
+pub(super) async fn open_engine(settings: &Settings, spawner: Spawner) -> Result<Arc<Engine>, Error> {
     let host = HostFacts::detect().map_err(Error::Host)?;
     if host.apparmor
         && let Err(error) = blocking(apparmor::ensure_default_profile).await

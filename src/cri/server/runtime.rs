@@ -237,7 +237,7 @@ impl RuntimeService for Door {
         let request = request.into_inner();
         let id = container_id(request.container_id)?;
         let streams = streams(request.tty, request.stdin, request.stdout, request.stderr)?;
-        let container = self.engine()?.check_running(&id)?.to_string();
+        let container = self.engine()?.check_attachable(&id)?.to_string();
         let url = self.url(Ticket::Attach { container, streams })?;
         Ok(Response::new(AttachResponse { url }))
     }

@@ -156,6 +156,17 @@ impl Container {
         }
     }
 
+    /// The error for an operation that a container must not be over for, if it is.
+    pub(super) fn require_not_over(&self) -> Result<(), Error> {
+        match self.phase() {
+            Phase::Created | Phase::Running { .. } => Ok(()),
+            other => {
+                let needed = "created or running";
+                Err(Error::WrongState { container: self.id.clone(), state: other.name(), needed })
+            }
+        }
+    }
+
     pub(super) fn view(&self) -> ContainerView {
         let phase = self.phase();
         ContainerView {
