@@ -4,15 +4,12 @@ use std::{env, path::Path};
 
 use clap::Args;
 
-use super::units::{parse_bytes, plain_number};
+use super::resource_options::ResourceOptions;
 use crate::wire::{
     Capability, ContainerConfig, ContainerMetadata, Device, ImageSpec, Int64Value, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, LinuxContainerSecurityContext, Mount, MountPropagation, NamespaceOption, SecurityProfile,
-    Signal, security_profile::ProfileType,
+    LinuxContainerSecurityContext, Mount, MountPropagation, NamespaceOption, SecurityProfile, Signal,
+    security_profile::ProfileType,
 };
-
-/// Length of a CFS period, µs; the kernel's default.
-const CPU_PERIOD: i64 = 100_000;
 
 /// Paths below /proc and /sys that tell about the host or change it: hidden from containers that are not privileged,
 /// as Kubernetes and docker do it.
@@ -45,21 +42,8 @@ pub(super) struct ContainerOptions {
     /// Host device: HOST_PATH[:PATH[:rwm]]
     #[arg(long = "device", value_name = "DEVICE", value_parser = parse_device)]
     devices: Vec<Device>,
-    /// Most memory, like 64m
-    #[arg(short = 'm', long, value_name = "SIZE", value_parser = parse_bytes)]
-    memory: Option<i64>,
-    /// Most memory and swap together
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, requires = "memory")]
-    memory_swap: Option<i64>,
-    /// Most CPU time, like 1.5 CPUs
-    #[arg(long, value_name = "CPUS", value_parser = parse_cpus)]
-    cpus: Option<i64>,
-    /// CPU weight; 1024 is the default
-    #[arg(long, value_name = "WEIGHT")]
-    cpu_shares: Option<i64>,
-    /// CPUs it may use, like 0-2,4
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
+    #[command(flatten)]
+    resources: ResourceOptions,
     /// Working directory
     #[arg(short = 'w', long, value_name = "PATH")]
     workdir: Option<String>,
@@ -116,7 +100,7 @@ impl ContainerOptions {
         namespaces: NamespaceOption,
     ) -> ContainerConfig {
         let linux = LinuxContainerConfig {
-            resources: Some(self.resources()),
+            resources: Some(self.resources.resources()),
             security_context: Some(self.security(namespaces)),
         };
         ContainerConfig {
@@ -135,18 +119,6 @@ impl ContainerOptions {
             log_path: format!("{name}.log"),
             linux: Some(linux),
             stop_signal: self.stop_signal.unwrap_or(Signal::RuntimeDefault).into(),
-            ..Default::default()
-        }
-    }
-
-    fn resources(&self) -> LinuxContainerResources {
-        LinuxContainerResources {
-            cpu_period: self.cpus.map_or(0, |_| CPU_PERIOD),
-            cpu_quota: self.cpus.unwrap_or(0),
-            cpu_shares: self.cpu_shares.unwrap_or(0),
-            memory_limit_in_bytes: self.memory.unwrap_or(0),
-            memory_swap_limit_in_bytes: self.memory_swap.unwrap_or(0),
-            cpuset_cpus: self.cpuset_cpus.clone().unwrap_or_default(),
             ..Default::default()
         }
     }
@@ -236,15 +208,6 @@ fn parse_device(text: &str) -> Result<Device, String> {
     })
 }
 
-/// Reads a number of CPUs as a quota in [`CPU_PERIOD`]; the kernel takes no less than 1 ms.
-fn parse_cpus(text: &str) -> Result<i64, String> {
-    let quota = plain_number(text).map(|cpus| cpus * CPU_PERIOD as f64);
-    match quota {
-        Some(quota) if (1_000.0..1e12).contains(&quota) => Ok(quota.round() as i64),
-        _ => Err("must be a number of CPUs from 0.01".to_owned()),
-    }
-}
-
 fn parse_user(text: &str) -> Result<User, String> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     if user.is_empty() {
@@ -318,8 +281,6 @@ mod tests {
         assert_eq!(parse_signal("SIGRTMIN+3"), Ok(Signal::Sigrtminplus3));
         assert!(parse_signal("9").is_err());
         assert_eq!(parse_capability("cap_net_admin"), Ok("NET_ADMIN".to_owned()));
-        assert_eq!(parse_cpus("1.5"), Ok(150_000));
-        assert!(parse_cpus("0").is_err() && parse_cpus("-1").is_err() && parse_cpus("inf").is_err());
     }
 
     #[test]

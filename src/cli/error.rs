@@ -82,6 +82,13 @@ pub(super) enum Error {
     /// A session broke off.
     #[error("the connection was lost before the end of the session")]
     Lost,
+    /// A local port cannot be listened on.
+    #[error("listen on {address}")]
+    Listen {
+        address: std::net::SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     /// The terminal's mode cannot be changed.
     #[error("change the terminal's mode")]
     Terminal(#[source] io::Error),
@@ -154,6 +161,11 @@ impl<T> Answer<T> for Result<tonic::Response<T>, tonic::Status> {
 }
 
 impl Error {
+    /// A failure of the connection to the streaming server.
+    pub(super) fn stream(source: tokio_tungstenite::tungstenite::Error) -> Self {
+        Self::Stream { source: Box::new(source) }
+    }
+
     /// A call that the engine refused; `operation` says what was asked, like `stop container web`.
     pub(super) fn call(operation: impl Into<String>, status: tonic::Status) -> Self {
         Self::Call { operation: operation.into(), refusal: Refusal::new(status) }

@@ -13,6 +13,7 @@ mod connection;
 mod container_options;
 mod credentials;
 mod error;
+mod events;
 mod exec;
 mod image;
 mod info;
@@ -24,8 +25,10 @@ mod logs;
 mod lookup;
 mod pod;
 mod pod_options;
+mod port_forward;
 mod ps;
 mod remote;
+mod resource_options;
 mod rm;
 mod run;
 mod stats;
@@ -34,6 +37,7 @@ mod system;
 mod table;
 mod terminal;
 mod units;
+mod update;
 mod version;
 
 use std::{
@@ -107,6 +111,8 @@ enum EngineVerb {
     Exec(exec::Exec),
     /// Watch what a running container writes, and type to it
     Attach(attach::Attach),
+    /// Let connections to ports of this host lead into a pod
+    PortForward(port_forward::PortForward),
     /// Print what containers wrote
     Logs(logs::Logs),
     /// Print all that is known about containers, as JSON
@@ -115,8 +121,12 @@ enum EngineVerb {
     Stop(stop::Stop),
     /// Remove containers
     Rm(rm::Rm),
+    /// Change what running containers may use
+    Update(update::Update),
     /// Print what containers use
     Stats(stats::Stats),
+    /// Print what happens to pods and containers
+    Events,
     /// Print the engine's state
     Info,
     /// Print the versions of client and engine
@@ -194,11 +204,14 @@ impl EngineVerb {
             Self::Run(verb) => verb.perform(session).await,
             Self::Exec(verb) => verb.perform(session).await,
             Self::Attach(verb) => verb.perform(session).await,
+            Self::PortForward(verb) => verb.perform(session).await,
             Self::Logs(verb) => verb.perform(session).await,
             Self::Inspect(verb) => verb.perform(session).await,
             Self::Stop(verb) => verb.perform(session).await,
             Self::Rm(verb) => verb.perform(session).await,
+            Self::Update(verb) => verb.perform(session).await,
             Self::Stats(verb) => verb.perform(session).await,
+            Self::Events => events::perform(session).await,
             Self::Info => info::perform(session).await,
             Self::Version => version::perform(session).await,
         }

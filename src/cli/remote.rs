@@ -28,7 +28,7 @@ const STDERR: u8 = 2;
 const STATUS: u8 = 3;
 const RESIZE: u8 = 4;
 /// A message on this channel names a channel that its sender closes.
-const CLOSE: u8 = 255;
+pub(super) const CLOSE: u8 = 255;
 
 const PROTOCOL: &str = "v5.channel.k8s.io";
 /// Bytes of input that are sent at once.
@@ -64,15 +64,9 @@ pub(super) struct Remote {
 impl Remote {
     /// Opens the session that waits at a URL of the streaming server.
     pub(super) async fn open(url: &str, interaction: Interaction) -> Result<Self, Error> {
-        let failed = |source| Error::Stream { source: Box::new(source) };
-        let address = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
-        let connection = TcpStream::connect(address).await.map_err(|error| failed(error.into()))?;
-        let _ = connection.set_nodelay(true);
-        let mut request = url.replacen("http://", "ws://", 1).into_client_request().map_err(failed)?;
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(PROTOCOL));
-        let (mut socket, _) = client_async(request, connection).await.map_err(failed)?;
+        let mut socket = connect(url).await?;
         // The engine says when the session has begun, or why it has not.
-        let first = socket.next().await.ok_or(Error::Lost)?.map_err(failed)?;
+        let first = socket.next().await.ok_or(Error::Lost)?.map_err(Error::stream)?;
         Ok(Self { socket, interaction, first })
     }
 
@@ -94,6 +88,16 @@ impl Remote {
             Err(error) = send(to_engine, interaction, keys) => Err(error),
         }
     }
+}
+
+/// Connects to the session that waits at a URL of the streaming server.
+pub(super) async fn connect(url: &str) -> Result<WebSocketStream<TcpStream>, Error> {
+    let address = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let connection = TcpStream::connect(address).await.map_err(|error| Error::stream(error.into()))?;
+    let _ = connection.set_nodelay(true);
+    let mut request = url.replacen("http://", "ws://", 1).into_client_request().map_err(Error::stream)?;
+    request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(PROTOCOL));
+    client_async(request, connection).await.map(|(socket, _)| socket).map_err(Error::stream)
 }
 
 /// Reads standard input on a thread of its own, which no runtime has to wait for when the session is over.
@@ -123,9 +127,11 @@ async fn send(
 ) -> Result<(), Error> {
     let mut resized = signal(SignalKind::window_change()).map_err(Error::Runtime)?;
     let mut send = async |message: Vec<u8>| match socket.send(Message::Binary(message.into())).await {
-        // The receiving half sees why.
-        Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => std::future::pending().await,
-        other => other.map_err(|source| Error::Stream { source: Box::new(source) }),
+        // The receiving half sees it, too, and may have the session's end still to read.
+        Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed | tungstenite::Error::Io(_)) => {
+            std::future::pending().await
+        }
+        other => other.map_err(Error::stream),
     };
     let mut typing = interaction.interactive;
     if let Some(size) = terminal_size(interaction) {
@@ -159,7 +165,7 @@ fn terminal_size(interaction: Interaction) -> Option<Vec<u8>> {
 async fn receive(mut socket: impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin) -> Result<i32, Error> {
     let mut end = None;
     while let Some(message) = socket.next().await {
-        let bytes = match message.map_err(|source| Error::Stream { source: Box::new(source) })? {
+        let bytes = match message.map_err(Error::stream)? {
             Message::Binary(bytes) => bytes,
             Message::Close(_) => break,
             _ => continue,

@@ -140,7 +140,7 @@ async fn wind_down(server: Server, engine: &Engine, settings: &Settings) {
 }
 
 /// Each pod takes some descriptors, and the usual soft limit of 1,024 is soon used up.
-fn raise_file_limit() -> Result<(), Error> {
+pub(super) fn raise_file_limit() -> Result<(), Error> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)

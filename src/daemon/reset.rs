@@ -1,19 +1,21 @@
 //! `berth system reset`: takes everything of the engine off this host, and nothing else.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    fs,
+    io::ErrorKind::{DirectoryNotEmpty, NotFound, ResourceBusy},
+    path::Path,
     sync::Arc,
 };
 
 use super::{
     Error,
-    assemble::open_engine,
+    assemble::{open_engine, raise_file_limit},
     config::Settings,
     listen::{self, StateLock},
+    telemetry,
 };
 use crate::{
-    engine::{Engine, PodFilter},
+    engine::{self, Engine, PodFilter},
     error::chain,
     monitor::client::Spawner,
     runtime::cgroup::Hierarchy,
@@ -21,7 +23,9 @@ use crate::{
 };
 
 /// What the rooms keep in the root directory.
-const IN_ROOT: &[&str] = &["image", "containers", "cni", state::FILE];
+const IN_ROOT: &[&str] = &["image", "containers", state::FILE];
+/// Records of what CNI plugins were asked for: those that are left could not be unmade, and are needed for that.
+const CNI: &str = "cni";
 /// What they keep in the state directory; the lock goes last.
 const IN_STATE: &[&str] = &["pods", "network", "boot_id", "berth.sock", "lock"];
 
@@ -32,9 +36,11 @@ const IN_STATE: &[&str] = &["pods", "network", "boot_id", "berth.sock", "lock"];
 /// [`Error::AlreadyRunning`] while an engine runs. When something cannot be removed the rest is still there, and
 /// another call goes on.
 pub(crate) fn reset(settings: &Settings) -> Result<(), Error> {
+    telemetry::begin(settings)?;
     let _lock = StateLock::take(&settings.state)?;
     listen::make_directory(&settings.root)?;
     let spawner = Spawner::start().map_err(Error::Spawner)?;
+    raise_file_limit()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -45,6 +51,7 @@ pub(crate) fn reset(settings: &Settings) -> Result<(), Error> {
     {
         tracing::warn!(error = chain(&error), "the cgroup of pods is left");
     }
+    remove_directory(&settings.root.join(CNI))?;
     remove_files(&settings.root, IN_ROOT)?;
     remove_files(&settings.state, IN_STATE)
 }
@@ -54,11 +61,12 @@ pub(crate) fn reset(settings: &Settings) -> Result<(), Error> {
 async fn remove_pods(settings: &Settings, spawner: Spawner) -> Result<(), Error> {
     let engine: Arc<Engine> = match open_engine(settings, spawner.clone()).await {
         Ok(engine) => engine,
-        Err(error) => {
+        Err(error @ Error::Engine(engine::Error::State { .. })) => {
             tracing::warn!(error = chain(&error), "going on without the records");
             remove(&settings.root.join(state::FILE))?;
             open_engine(settings, spawner).await?
         }
+        Err(error) => return Err(error),
     };
     for pod in engine.pods(&PodFilter::default()) {
         engine.remove_pod(pod.id.as_str()).await.map_err(Error::Engine)?;
@@ -69,20 +77,27 @@ async fn remove_pods(settings: &Settings, spawner: Spawner) -> Result<(), Error>
 
 fn remove_files(directory: &Path, names: &[&str]) -> Result<(), Error> {
     names.iter().try_for_each(|name| remove(&directory.join(name)))?;
-    // What is not ours keeps the directory.
-    match fs::remove_dir(directory) {
-        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(Error::file("remove", directory, error)),
+    match remove_directory(directory) {
+        // What is not ours keeps the directory, and so does a disk of its own.
+        Err(Error::File { source, .. }) if matches!(source.kind(), DirectoryNotEmpty | ResourceBusy) => Ok(()),
+        removed => removed,
+    }
+}
+
+fn remove_directory(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != NotFound => Err(Error::file("remove", path, error)),
         _ => Ok(()),
     }
 }
 
-fn remove(path: &PathBuf) -> Result<(), Error> {
+fn remove(path: &Path) -> Result<(), Error> {
     let removed = match path.is_dir() {
         true => fs::remove_dir_all(path),
         false => fs::remove_file(path),
     };
     match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path, error)),
+        Err(error) if error.kind() != NotFound => Err(Error::file("remove", path, error)),
         _ => Ok(()),
     }
 }

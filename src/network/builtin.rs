@@ -46,6 +46,7 @@ impl BuiltIn {
     }
 
     /// See [`super::Network::attachment`].
+    #[cfg(test)]
     pub(super) fn attachment(&self, pod: &Id) -> Option<Attachment> {
         let book = self.shared.book();
         book.get(pod).filter(|lease| lease.phase == Phase::Attached).map(Attachment::of)

@@ -157,7 +157,8 @@ impl Network {
     }
 
     /// How a pod is joined, if it is.
-    pub fn attachment(&self, pod: &Id) -> Option<Attachment> {
+    #[cfg(test)]
+    fn attachment(&self, pod: &Id) -> Option<Attachment> {
         match &self.backend {
             Backend::BuiltIn(network) => network.attachment(pod),
             Backend::Cni(network) => network.attachment(pod),

@@ -37,14 +37,20 @@ pub(super) fn hostname(name: &str) -> Result<(), PlanError> {
     Err(PlanError::InvalidHostname(name.chars().take(65).collect()))
 }
 
+/// A place in the container that something may be mounted on.
+pub(super) fn mount_target(target: &str) -> Result<(), PlanError> {
+    absolute("mount target", target)?;
+    if target.trim_matches(['/', '.']).is_empty() {
+        return Err(PlanError::InvalidMount { target: target.to_owned(), why: "the root itself cannot be replaced" });
+    }
+    Ok(())
+}
+
 /// A mount of a request; `image` says that layers for it were found.
 pub(super) fn mount(mount: &Mount, image: bool) -> Result<(), PlanError> {
     let target = mount.container_path.as_str();
-    absolute("mount target", target)?;
+    mount_target(target)?;
     let invalid = |why| Err(PlanError::InvalidMount { target: target.to_owned(), why });
-    if target.trim_matches(['/', '.']).is_empty() {
-        return invalid("the root itself cannot be replaced");
-    }
     if mount.recursive_read_only {
         if !mount.readonly {
             return invalid("recursive_read_only needs readonly");

@@ -133,3 +133,77 @@ async fn attaching_joins_what_runs_already() {
     assert_eq!(output.status.code(), Some(125));
     assert!(String::from_utf8_lossy(&output.stderr).contains("exited"));
 }
+
+#[tokio::test]
+async fn a_forwarded_port_carries_both_directions_and_their_ends() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let id = daemon.run_pod(&config).await;
+    // A server in the pod's network: what it answers depends on the end of what it was told.
+    let server = in_network_of(&daemon, &id, || std::net::TcpListener::bind("127.0.0.1:7000").expect("listen"));
+    let serving = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().expect("a connection");
+        let mut told = String::new();
+        connection.read_to_string(&mut told).expect("read to the end");
+        connection.write_all(format!("you said {told}").as_bytes()).expect("answer");
+    });
+    let mut command = daemon.cli(&["port-forward", &id, ":7000"]);
+    let mut client = command.stdout(Stdio::piped()).spawn().expect("run berth");
+    let talk = move || {
+        let mut line = String::new();
+        let mut output = std::io::BufReader::new(client.stdout.take().expect("its output"));
+        std::io::BufRead::read_line(&mut output, &mut line).expect("where it listens");
+        let address = line.split(" -> ").next().expect("an address");
+        let mut connection = std::net::TcpStream::connect(address).expect("connect");
+        connection.write_all(b"hello").expect("say something");
+        connection.shutdown(std::net::Shutdown::Write).expect("say no more");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("read to the end");
+        client.kill().expect("end it");
+        client.wait().expect("wait for it");
+        answer
+    };
+    let answer = tokio::task::spawn_blocking(talk).await.expect("the thread");
+    assert_eq!(answer, "you said hello");
+    serving.join().expect("the server");
+}
+
+/// Does something in the network namespace of a pod.
+fn in_network_of<T: Send + 'static>(daemon: &Daemon, pod: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+    let netns = File::open(daemon.path(&format!("run/pods/{pod}/ns/net"))).expect("the pod's network namespace");
+    let thread = std::thread::spawn(move || {
+        nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).expect("enter it");
+        act()
+    });
+    thread.join().expect("the thread")
+}
+
+#[tokio::test]
+async fn limits_are_changed_and_events_are_told() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let mut watch = daemon.cli(&["events"]).stdout(Stdio::piped()).spawn().expect("run berth");
+    let id = running(&daemon).await;
+    let output = with_input(&daemon, &["update", "--memory", "64m", &id], Vec::new()).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let resources = daemon.status(&id).await.resources.expect("resources").linux.expect("of Linux");
+    assert_eq!(resources.memory_limit_in_bytes, 64 << 20);
+
+    daemon.stop(&id, 0).await;
+    let mut told = std::io::BufReader::new(watch.stdout.take().expect("its output"));
+    let line = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        while !line.contains("stopped container") {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut told, &mut line).expect("a line") > 0, "events ended");
+        }
+        line
+    });
+    let line = tokio::time::timeout(crate::support::patience(10), line).await.expect("in time").expect("the thread");
+    assert!(line.trim_end().ends_with(&format!("stopped container {id} c")), "{line}");
+    watch.kill().expect("end it");
+    watch.wait().expect("wait for it");
+}

@@ -7,20 +7,25 @@ use nix::sched::{CloneFlags, unshare};
 use super::Finding;
 use crate::{
     error::chain,
-    network::{Config, Network},
+    network::{CniConfig, Config, Driver, Network},
 };
+
+const BUILT_IN_ADVICE: &str =
+    "load what is missing, now and at boot: modprobe nf_tables nft_chain_nat nft_fib_inet veth";
+const CNI_ADVICE: &str = "put a configuration into network.cni.conf_dir and its plugins into network.cni.bin_dirs";
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     vec![pod_network(config), watches()]
 }
 
 fn pod_network(config: &Config) -> Finding {
+    let (works, advice) = match config.driver {
+        Driver::Cni => ("the CNI configuration and its plugins are there", CNI_ADVICE),
+        Driver::Routed | Driver::Bridge => ("links, forwarding and nftables work", BUILT_IN_ADVICE),
+    };
     match try_out(config.clone()) {
-        Ok(()) => Finding::ok("pod network", "links, forwarding and nftables work"),
-        Err(reason) => {
-            let advice = "load what is missing, now and at boot: modprobe nf_tables nft_chain_nat nft_fib_inet veth";
-            Finding::error("pod network", reason, advice)
-        }
+        Ok(()) => Finding::ok("pod network", works),
+        Err(reason) => Finding::error("pod network", reason, advice),
     }
 }
 
@@ -31,9 +36,11 @@ fn try_out(config: Config) -> Result<(), String> {
         let directory = tempfile::tempdir().map_err(said)?;
         unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("no network namespace can be made: {errno}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(said)?;
-        let config = Config { run_dir: directory.path().to_owned(), ..config };
+        let cni = CniConfig { cache_dir: directory.path().join("cni"), ..config.cni };
+        let config = Config { run_dir: directory.path().to_owned(), cni, ..config };
         runtime.block_on(async {
             let network = Network::open(config).map_err(|error| chain(&error))?;
+            network.status().await?;
             network.close().await.map_err(|error| chain(&error))
         })
     };

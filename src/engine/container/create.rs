@@ -66,7 +66,9 @@ impl Engine {
     ) -> Result<Container, Error> {
         let log_path = log_path(&pod.config.log_directory, &config.log_path);
         let stop_signal = stop_signal(&config, image)?;
-        let cdi = cdi::edits(&self.config.cdi_dirs, &config)
+        let (dirs, asked) = (self.config.cdi_dirs.clone(), config.clone());
+        let cdi = blocking(move || cdi::edits(&dirs, &asked))
+            .await
             .map_err(|source| Error::Plan { object: format!("container {id}"), source: Arc::new(source.into()) })?;
 
         let (engine, removed) = (Arc::clone(self), id.clone());

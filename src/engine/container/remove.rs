@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Container;
+use super::{Change, Container};
 use crate::{
     engine::{Engine, Error, EventKind, names},
     error::chain,
     fault,
+    types::{ExitStatus, Timestamp},
 };
 
 /// How long a removal waits for a killed process to end.
@@ -42,6 +43,9 @@ impl Engine {
         // The record goes first: a snapshot without a record is swept at the next start, a record without its snapshot
         // would be a container that cannot run.
         self.forget_record(container).await?;
+        // Whoever is attached to one that was never started waits for its end.
+        let message = "removed before its start".to_owned();
+        container.change(Change::Ended(ExitStatus::start_error(message, Timestamp::now())));
         fault::point("container.remove.record");
         if let Err(error) = self.remove_snapshot(&container.id).await {
             tracing::warn!(container = %container.id, error = chain(&error), "a writable layer is left until the next start");

@@ -27,12 +27,14 @@ impl Waiting {
         poller: &mut Poller,
     ) -> Result<Vec<OwnedFd>, Failure> {
         if self.0.len() >= MOST {
-            return Err(Failure::NoContainer);
+            return Err(Failure::System { operation: "let another client wait".to_owned(), errno: libc::EAGAIN });
         }
         let failed = |error| Failure::system("attach", &error);
         let (mut client, theirs) = Client::new(streams, poller).map_err(failed)?;
+        // One that only types is gone when it hangs up; another may have typed all it has to say.
+        let interest = client.hears_nothing().then_some(EventFlags::empty());
         if let Some(stdin) = &mut client.stdin {
-            stdin.set_interest(None).map_err(failed)?;
+            stdin.set_interest(interest).map_err(failed)?;
         }
         self.0.push((container.clone(), client));
         Ok(theirs)
@@ -45,7 +47,9 @@ impl Waiting {
 
     /// Handles an event, if it is about a client that waits: it has gone.
     pub(super) fn handle(&mut self, token: Token, flags: EventFlags, now: Instant) -> bool {
-        let Some(index) = self.0.iter_mut().position(|(_, client)| client.handle(token, flags, now)) else {
+        let is_stdin = |client: &Client| client.stdin.as_ref().is_some_and(|stdin| stdin.token() == token);
+        let mine = |client: &mut Client| client.handle(token, flags, now) || is_stdin(client);
+        let Some(index) = self.0.iter_mut().position(|(_, client)| mine(client)) else {
             return false;
         };
         if self.0[index].1.hears_nothing() {

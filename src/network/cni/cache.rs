@@ -1,7 +1,9 @@
 //! What plugins have been asked to make, in files: without them, a daemon that was killed could not have it unmade.
 
 use std::{
-    fs, io,
+    fs::{self, DirBuilder, File, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{chain::Target, error::Error, network_list::NetworkList};
-use crate::{network::lease::write_by_rename, types::Id};
+use crate::types::Id;
 
 /// What was asked for, word by word: DEL has to be told the same as ADD, whatever the configuration says by then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +36,13 @@ impl Cache {
     /// # Errors
     /// When it cannot be made.
     pub(super) fn open(dir: PathBuf) -> Result<Self, Error> {
-        fs::create_dir_all(&dir).map_err(|source| failed("make", &dir, source))?;
+        // Configurations may hold secrets, and annotations are nobody else's business. One that is there is closed, too.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .and_then(|()| fs::set_permissions(&dir, Permissions::from_mode(0o700)))
+            .map_err(|source| failed("make", &dir, source))?;
         Ok(Self { dir })
     }
 
@@ -45,19 +53,41 @@ impl Cache {
     pub(super) fn get(&self, pod: &Id) -> Result<Option<Record>, Error> {
         let path = self.path(pod);
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed("read", &path, error.into())),
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(record) => Ok(Some(record)),
+                Err(error) => {
+                    self.set_aside(&path, &error)?;
+                    Ok(None)
+                }
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(failed("read", &path, source)),
         }
     }
 
-    /// Writes a record down. Not to be lost in a crash of the machine is not asked for: leases of plugins are not either.
+    /// Puts a record away that cannot be understood: it must not keep its pod from being removed.
+    fn set_aside(&self, path: &Path, error: &serde_json::Error) -> Result<(), Error> {
+        let aside = path.with_extension("broken");
+        tracing::error!(path = %aside.display(), %error, "a pod's CNI record is damaged; its plugins cannot be told of its end");
+        fs::rename(path, &aside).map_err(|source| failed("put aside", path, source))
+    }
+
+    /// Writes a record down, so that it is whole and there even after a loss of power.
     ///
     /// # Errors
     /// When it cannot be written; an older one stays.
     pub(super) fn put(&self, record: &Record) -> Result<(), Error> {
         let path = self.path(&record.target.pod);
-        write_by_rename(&path, record).map_err(|source| failed("write", &path, source))
+        self.write(&path, record).map_err(|source| failed("write", &path, source))
+    }
+
+    fn write(&self, path: &Path, record: &Record) -> io::Result<()> {
+        let temporary = path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec(record)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(&self.dir)?.sync_all()
     }
 
     /// Removes a pod's record; no error if there is none.

@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use tokio::sync::RwLock;
 use tokio_util::task::TaskTracker;
@@ -75,6 +75,9 @@ pub(super) struct Cni {
     shared: Arc<Shared>,
     tasks: TaskTracker,
 }
+
+/// How many pods' plugins are at work at once after a restart: they wait for each other's locks.
+const RELEASES: usize = 8;
 
 #[derive(Debug)]
 struct Shared {
@@ -142,6 +145,7 @@ impl Cni {
     }
 
     /// See [`super::Network::attachment`].
+    #[cfg(test)]
     pub(super) fn attachment(&self, pod: &Id) -> Option<Attachment> {
         let record = self.shared.cache.get(pod).ok()??;
         result::attachment(&record.network, record.result.as_ref()?).ok()
@@ -209,7 +213,6 @@ impl Shared {
     }
 
     async fn detach(&self, pod: &Id) -> Result<(), Error> {
-        let _collection = self.collection.read().await;
         let _pod = self.pods.lock(pod).await;
         match self.cache.get(pod)? {
             Some(record) => self.unmake(&record).await,
@@ -224,12 +227,12 @@ impl Shared {
 
     /// Has unmade what the last daemon could not.
     async fn release(&self, pods: Vec<Id>) {
-        join_all(pods.iter().map(|pod| async move {
-            if let Err(error) = self.detach(pod).await {
+        let released = stream::iter(pods).for_each_concurrent(RELEASES, |pod| async move {
+            if let Err(error) = self.detach(&pod).await {
                 tracing::error!(%pod, error = chain(&error), "the network of a pod that is gone is left");
             }
-        }))
-        .await;
+        });
+        released.await;
     }
 
     /// Says which pods have lost their network meanwhile. Nothing is done about it: to whom it matters will notice.

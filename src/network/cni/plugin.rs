@@ -113,8 +113,8 @@ impl Plugins {
         let output = match tokio::time::timeout(self.timeout, converse(&mut child, &request.to_string())).await {
             Ok(output) => output.map_err(failed)?,
             Err(_) => {
-                if let Some(group) = group {
-                    // It is there until it has been waited for, so the group is still its own.
+                // Once it has been waited for, its group may be somebody else's, and helpers that it left are too.
+                if let Some(group) = group.filter(|_| child.id().is_some()) {
                     let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
                 }
                 let _ = child.wait().await;
@@ -162,7 +162,13 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
 fn complaint(plugin: &str, verb: Verb, output: &Output) -> Error {
     let plugin = plugin.to_owned();
     match serde_json::from_slice::<Complaint>(&output.stdout) {
-        Ok(said) => Error::Plugin { plugin, verb, code: said.code, message: said.msg, details: said.details },
+        Ok(said) => Error::Plugin {
+            plugin,
+            verb,
+            code: said.code,
+            message: quote(said.msg.as_bytes()),
+            details: quote(said.details.as_bytes()),
+        },
         Err(_) => {
             let text = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
             Error::Failed { plugin, verb, status: output.status, output: quote(text) }
@@ -171,5 +177,6 @@ fn complaint(plugin: &str, verb: Verb, output: &Output) -> Error {
 }
 
 fn quote(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim().chars().take(MOST_QUOTED).collect()
+    let text = String::from_utf8_lossy(bytes);
+    text.trim().chars().take(MOST_QUOTED).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

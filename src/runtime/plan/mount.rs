@@ -143,7 +143,7 @@ pub(super) fn plan(request: &ContainerRequest<'_>, label: Option<&str>) -> Resul
         validate::mount(mount, request.image_mounts.iter().any(|image| image.index == index))?;
     }
     for mount in &request.cdi.mounts {
-        validate::absolute("mount target", &mount.target)?;
+        validate::mount_target(&mount.target)?;
     }
     let cdi: Vec<String> = request.cdi.mounts.iter().map(|mount| clean(&mount.target)).collect();
     let targets: Vec<String> = asked.iter().map(|mount| clean(&mount.container_path)).collect();
