@@ -20,6 +20,7 @@ use super::{
     attributes::{Attributes, make_opaque, set_time},
     entry_path::{EntryPath, Purpose},
     error::shown,
+    fill::{self, Filler},
     tree::{self, Tree},
 };
 use crate::image::tar::{Header, Kind, Reader, Time};
@@ -77,6 +78,7 @@ const PAGE: u64 = 4096;
 /// Applies archives to an empty directory.
 struct Applier {
     tree: Tree,
+    filler: Filler,
     limits: Limits,
     tally: Tally,
     entries: u64,
@@ -91,6 +93,7 @@ struct Applier {
 pub(super) fn apply<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, limits: Limits) -> Result<Tally, Error> {
     let mut applier = Applier {
         tree: Tree::new(root),
+        filler: Filler::default(),
         limits,
         tally: Tally { bytes: PAGE, inodes: 1, ..Tally::default() },
         entries: 0,
@@ -156,6 +159,9 @@ impl Applier {
             move |source: io::Error| Error::File { operation, path: shown(&header.path), source }
         };
         let file = self.create(parent, name).map_err(failed("create"))?;
+        if header.sparse.is_none() && header.size <= fill::LARGEST {
+            return self.small_file(file, header, archive);
+        }
         match &header.sparse {
             None => {
                 self.copy(archive, u64::MAX, |part| (&file).write_all(part).map_err(failed("write")))?;
@@ -173,6 +179,19 @@ impl Applier {
             }
         }
         Attributes::given(header).set(file.as_fd()).map_err(failed("set attributes of"))
+    }
+
+    /// Leaves the content of a file, and its attributes, to the filler.
+    fn small_file<R: BufRead>(&mut self, file: File, header: &Header, archive: &mut Reader<R>) -> Result<(), Error> {
+        let mut filler = std::mem::take(&mut self.filler);
+        let added = filler.add(file, &header.path, Attributes::given(header), |content| {
+            self.copy(archive, u64::MAX, |part| {
+                content.extend_from_slice(part);
+                Ok(())
+            })
+        });
+        self.filler = filler;
+        added
     }
 
     /// Hands up to `length` bytes of the current entry on, counting them.
@@ -242,7 +261,7 @@ impl Applier {
         }
         self.tree.set_explicit(fs::fstat(&made)?.st_ino);
         if replaced {
-            self.tree.forget_last();
+            self.tree.forget_recent();
         }
         let path = path.components().join(&b'/');
         self.times_names += path.len();
@@ -327,7 +346,7 @@ impl Applier {
             Err(Errno::EXIST) => {
                 tree::remove(directory, name)?;
                 let made = make(directory);
-                self.tree.forget_last();
+                self.tree.forget_recent();
                 Ok(made?)
             }
             made => Ok(made?),
@@ -335,6 +354,7 @@ impl Applier {
     }
 
     fn finish(mut self) -> Result<Tally, Error> {
+        self.filler.finish()?;
         // A later entry of the same directory wins, and one that was removed since is passed over.
         for (path, time) in &self.times {
             if let Ok(directory) = self.tree.real_directory(path) {

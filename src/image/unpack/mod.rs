@@ -9,6 +9,7 @@ mod attributes;
 mod compression;
 mod entry_path;
 mod error;
+mod fill;
 mod layer;
 mod pipe;
 mod tree;
