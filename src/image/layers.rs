@@ -48,7 +48,8 @@ pub(super) struct Layers {
     streams: Mutex<HashMap<Digest, Digest>>,
 }
 
-const FILES: &str = "fs";
+/// Name of the directory with a layer's files.
+pub(super) const FILES: &str = "fs";
 const RECORD: &str = "layer.json";
 
 impl Layers {

@@ -58,13 +58,20 @@ impl Progress {
 }
 
 /// Where the transfer of one blob reports to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BlobWatch {
     progress: Arc<Progress>,
     position: usize,
 }
 
 impl BlobWatch {
+    /// It begins, perhaps anew.
+    pub(super) fn begun(&self) {
+        if let Some(blob) = self.progress.lock().get_mut(self.position) {
+            (blob.state, blob.transferred) = (BlobState::Moving, 0);
+        }
+    }
+
     /// More bytes have come through.
     pub(super) fn moved(&self, bytes: u64) {
         if let Some(blob) = self.progress.lock().get_mut(self.position) {
