@@ -36,7 +36,7 @@ impl FromStr for Host {
 }
 
 /// Clients of the three services behind one connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Engine {
     /// Pods and containers.
     pub(super) runtime: RuntimeServiceClient<Channel>,

@@ -70,6 +70,30 @@ pub(super) enum Error {
     /// The container writes no log file.
     #[error("container {given} has no log file")]
     NoLog { given: String },
+    /// The streaming server cannot be reached, or the connection to it failed.
+    #[error("talk to the engine's streaming server")]
+    Stream {
+        #[source]
+        source: Box<tokio_tungstenite::tungstenite::Error>,
+    },
+    /// A session could not be had; the engine says why.
+    #[error("{sentence}")]
+    Remote { sentence: String },
+    /// A session broke off.
+    #[error("the connection was lost before the end of the session")]
+    Lost,
+    /// The terminal's mode cannot be changed.
+    #[error("change the terminal's mode")]
+    Terminal(#[source] io::Error),
+    /// The engine's own part of a verb that needs no running engine failed.
+    #[error(transparent)]
+    Settings(crate::daemon::Error),
+    /// Nobody is there to be asked.
+    #[error("nobody can be asked whether to go on: standard input is no terminal")]
+    Unconfirmed,
+    /// Standard input cannot be read.
+    #[error("read the answer")]
+    Input(#[source] io::Error),
     /// A file that cannot be written.
     #[error("write {}", path.display())]
     Write {
@@ -160,6 +184,8 @@ impl Error {
                 Code::Unimplemented => Some("this engine does not offer that; see `berth version`"),
                 _ => None,
             },
+            Self::Settings(crate::daemon::Error::AlreadyRunning(_)) => Some("stop it first"),
+            Self::Unconfirmed => Some("use --force"),
             Self::NoSuch { kind: "image", .. } => Some("`berth image ls` lists the images that are here"),
             Self::NoSuch { kind: "login", .. } => None,
             Self::NoSuch { kind: "pod", .. } => Some("`berth pod ls` lists the pods"),
@@ -174,8 +200,11 @@ impl Error {
     /// The exit code of `run` and `exec` after this failure: 127 when the command does not exist, 126 when it cannot
     /// be executed, 125 otherwise.
     pub(super) fn command_exit_code(&self) -> u8 {
-        let Self::Call { refusal, .. } = self else { return super::ENGINE_FAILED };
-        start_failure_code(&refusal.to_string())
+        match self {
+            Self::Call { refusal, .. } => start_failure_code(&refusal.to_string()),
+            Self::Remote { sentence } => start_failure_code(sentence),
+            _ => super::ENGINE_FAILED,
+        }
     }
 }
 

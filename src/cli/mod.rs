@@ -6,6 +6,8 @@
 //! - **Runs in:** a process of its own, for one verb.
 //! - **Start reading at:** [`run`], then the file of a verb.
 
+mod attach;
+mod check;
 mod completion;
 mod connection;
 mod container_options;
@@ -23,11 +25,14 @@ mod lookup;
 mod pod;
 mod pod_options;
 mod ps;
+mod remote;
 mod rm;
 mod run;
 mod stats;
 mod stop;
+mod system;
 mod table;
+mod terminal;
 mod units;
 mod version;
 
@@ -38,13 +43,14 @@ use std::{
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use self::{
     connection::{Engine, Host},
     error::Error,
 };
 
-/// Exit code of `run` and `exec` when the engine, not the command, failed; as with docker.
+/// Exit code of `run`, `exec` and `attach` when the engine, not the command, failed; as with docker.
 const ENGINE_FAILED: u8 = 125;
 /// Exit code after the reader of our output went away: that of a death by `SIGPIPE`.
 const BROKEN_PIPE: u8 = 141;
@@ -76,6 +82,15 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    Engine(EngineVerb),
+    #[command(flatten)]
+    Host(HostVerb),
+}
+
+/// Verbs that speak to a running engine.
+#[derive(Debug, Subcommand)]
+enum EngineVerb {
     /// Work with pods
     #[command(subcommand)]
     Pod(pod::Verb),
@@ -84,14 +99,14 @@ enum Verb {
     Image(image::Verb),
     /// Keep a user name and password for a registry
     Login(login::Login),
-    /// Forget the user name and password for a registry
-    Logout(login::Logout),
     /// List containers
     Ps(ps::Ps),
     /// Run a command in a new container, in a pod of its own
     Run(Box<run::Run>),
     /// Run a command in a running container
     Exec(exec::Exec),
+    /// Watch what a running container writes, and type to it
+    Attach(attach::Attach),
     /// Print what containers wrote
     Logs(logs::Logs),
     /// Print all that is known about containers, as JSON
@@ -106,6 +121,18 @@ enum Verb {
     Info,
     /// Print the versions of client and engine
     Version,
+}
+
+/// Verbs that need none.
+#[derive(Debug, Subcommand)]
+enum HostVerb {
+    /// Say what this host lacks for the engine
+    Check(check::Check),
+    /// Work with the engine as a whole
+    #[command(subcommand)]
+    System(system::Verb),
+    /// Forget the user name and password for a registry
+    Logout(login::Logout),
     /// Print a completion script for a shell
     Completion(completion::Completion),
 }
@@ -127,47 +154,65 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2));
         }
     };
-    let runs_a_command = matches!(command_line.verb, Verb::Run(_) | Verb::Exec(_));
-    let ended = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)
-        .and_then(|runtime| runtime.block_on(perform(command_line)));
+    let CommandLine { global, verb } = command_line;
+    match verb {
+        Verb::Host(verb) => told(verb.perform(global.json), 1),
+        Verb::Engine(verb) => {
+            let runs_a_command = matches!(verb, EngineVerb::Run(_) | EngineVerb::Exec(_) | EngineVerb::Attach(_));
+            let ended = runtime().and_then(|runtime| runtime.block_on(verb.perform(global)));
+            let failed = ended.as_ref().err().filter(|_| runs_a_command).map_or(1, Error::command_exit_code);
+            told(ended, failed)
+        }
+    }
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)
+}
+
+/// The process's exit code; a failure is reported and has `failed`.
+fn told(ended: Result<ExitCode, Error>, failed: u8) -> ExitCode {
     match ended {
         Ok(code) => code,
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(BROKEN_PIPE),
         Err(error) => {
             let _ = complain(&error);
-            ExitCode::from(if runs_a_command { error.command_exit_code() } else { 1 })
+            ExitCode::from(failed)
         }
     }
 }
 
-async fn perform(command_line: CommandLine) -> Result<ExitCode, Error> {
-    let Global { host, json } = command_line.global;
-    if let Verb::Completion(completion) = command_line.verb {
-        return completion.perform(&mut CommandLine::command());
+impl EngineVerb {
+    async fn perform(self, global: Global) -> Result<ExitCode, Error> {
+        let mut session = Session { engine: Engine::connect(&global.host).await?, json: global.json };
+        let session = &mut session;
+        match self {
+            Self::Pod(verb) => verb.perform(session).await,
+            Self::Image(verb) => verb.perform(session).await,
+            Self::Login(verb) => verb.perform(session).await,
+            Self::Ps(verb) => verb.perform(session).await,
+            Self::Run(verb) => verb.perform(session).await,
+            Self::Exec(verb) => verb.perform(session).await,
+            Self::Attach(verb) => verb.perform(session).await,
+            Self::Logs(verb) => verb.perform(session).await,
+            Self::Inspect(verb) => verb.perform(session).await,
+            Self::Stop(verb) => verb.perform(session).await,
+            Self::Rm(verb) => verb.perform(session).await,
+            Self::Stats(verb) => verb.perform(session).await,
+            Self::Info => info::perform(session).await,
+            Self::Version => version::perform(session).await,
+        }
     }
-    if let Verb::Logout(logout) = command_line.verb {
-        return logout.perform().await;
-    }
-    let mut session = Session { engine: Engine::connect(&host).await?, json };
-    let session = &mut session;
-    match command_line.verb {
-        Verb::Pod(verb) => verb.perform(session).await,
-        Verb::Image(verb) => verb.perform(session).await,
-        Verb::Ps(verb) => verb.perform(session).await,
-        Verb::Run(verb) => verb.perform(session).await,
-        Verb::Exec(verb) => verb.perform(session).await,
-        Verb::Logs(verb) => verb.perform(session).await,
-        Verb::Inspect(verb) => verb.perform(session).await,
-        Verb::Stop(verb) => verb.perform(session).await,
-        Verb::Rm(verb) => verb.perform(session).await,
-        Verb::Stats(verb) => verb.perform(session).await,
-        Verb::Info => info::perform(session).await,
-        Verb::Version => version::perform(session).await,
-        Verb::Login(verb) => verb.perform(session).await,
-        Verb::Logout(_) | Verb::Completion(_) => Ok(ExitCode::SUCCESS),
+}
+
+impl HostVerb {
+    fn perform(self, json: bool) -> Result<ExitCode, Error> {
+        match self {
+            Self::Check(verb) => verb.perform(json),
+            Self::System(verb) => verb.perform(),
+            Self::Logout(verb) => runtime()?.block_on(verb.perform()),
+            Self::Completion(verb) => verb.perform(&mut CommandLine::command()),
+        }
     }
 }
 
@@ -219,11 +264,13 @@ mod tests {
     #[test]
     fn everything_after_the_image_belongs_to_the_command() {
         let parsed = CommandLine::try_parse_from(["berth", "run", "--rm", "busybox", "ls", "-l", "--json", "--rm"]);
-        let CommandLine { global, verb: Verb::Run(run) } = parsed.expect("parses") else { panic!("not run") };
+        let CommandLine { global, verb: Verb::Engine(EngineVerb::Run(run)) } = parsed.expect("parses") else {
+            panic!("not run")
+        };
         assert!(!global.json);
         assert_eq!(run.image_and_command(), ["busybox", "ls", "-l", "--json", "--rm"]);
         let parsed = CommandLine::try_parse_from(["berth", "run", "busybox", "-c", "true"]).expect("parses");
-        let Verb::Run(run) = parsed.verb else { panic!("not run") };
+        let Verb::Engine(EngineVerb::Run(run)) = parsed.verb else { panic!("not run") };
         assert_eq!(run.image_and_command(), ["busybox", "-c", "true"]);
     }
 

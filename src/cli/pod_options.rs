@@ -1,6 +1,6 @@
 //! The flags that describe a pod, and the CRI's configuration that they make.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf};
 
 use clap::Args;
 
@@ -29,6 +29,16 @@ impl LogRoot {
     pub(super) fn of_pod(&self, uid: &str) -> Option<PathBuf> {
         let ours = uid.len() == UID_LEN && uid.bytes().all(|byte| byte.is_ascii_hexdigit());
         ours.then(|| self.log_root.join(uid))
+    }
+
+    /// Removes the log directories of all pods whose uids were made here.
+    pub(super) fn remove_all(&self) -> Result<(), Error> {
+        let Ok(entries) = fs::read_dir(&self.log_root) else { return Ok(()) };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        for directory in names.filter_map(|name| self.of_pod(name.to_str()?)) {
+            fs::remove_dir_all(&directory).map_err(|source| Error::Remove { path: directory, source })?;
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,12 @@
 //! `berth run`
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, pin::pin, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    Session,
+    Session, attach,
     connection::Engine,
     container_options::ContainerOptions,
     error::{Answer as _, Error, start_failure_code},
@@ -15,6 +15,7 @@ use super::{
     log_file::{LogFile, View, container_status},
     lookup, pod,
     pod_options::{LogRoot, PodOptions, parse_pair, random_digits},
+    remote::{Interaction, Remote},
 };
 use crate::wire::{
     ContainerConfig, ContainerStatus, CreateContainerRequest, NamespaceOption, PodSandbox, PodSandboxConfig,
@@ -33,6 +34,8 @@ pub(super) struct Run {
     /// Print the container's id and leave it running
     #[arg(short, long)]
     detach: bool,
+    #[command(flatten)]
+    interaction: Interaction,
     /// Remove container and pod at the end
     #[arg(long, conflicts_with = "detach")]
     rm: bool,
@@ -91,8 +94,8 @@ struct Home {
 
 impl Run {
     pub(super) async fn perform(self: Box<Self>, session: &mut Session) -> Result<ExitCode, Error> {
-        let Self { detach, rm, name, pod, pull, labels, pod_options, container_options, logs, image_and_command } =
-            *self;
+        let Self { detach, interaction, rm, name, pod, pull, labels, .. } = *self;
+        let Self { pod_options, container_options, logs, image_and_command, .. } = *self;
         let engine = &mut session.engine;
         let mut words = image_and_command.into_iter();
         let image = words.next().unwrap_or_default();
@@ -115,12 +118,16 @@ impl Run {
         };
         let mut config = container_options.config(&name, &image, words.collect(), namespaces(&home.config));
         config.labels.extend(labels);
+        (config.stdin, config.tty) = (interaction.interactive, interaction.tty);
+        // Who leaves a container to itself comes back to its input later.
+        config.stdin_once = interaction.interactive && !detach;
         if home.own.is_some() {
             config.labels.insert(OWN_POD_LABEL.to_owned(), String::new());
         }
 
-        let id = match start(engine, &home, config).await {
-            Ok(id) => id,
+        let attached = Some(interaction).filter(|interaction| interaction.is_any() && !detach);
+        let (id, remote) = match start(engine, &home, config, attached).await {
+            Ok(started) => started,
             Err(error) => {
                 if let Some(pod) = &home.own
                     && let Err(also) = pod::remove(engine, pod, &logs).await
@@ -134,7 +141,10 @@ impl Run {
             super::print_line(&id)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let ended = watch(engine, &id, &mut interrupts).await;
+        let ended = match remote {
+            Some(remote) => watch(engine, &id, &mut interrupts, talk(remote, engine.clone(), &id)).await,
+            None => watch(engine, &id, &mut interrupts, show_log(engine.clone(), &id)).await,
+        };
         if rm {
             remove(engine, &home, id, &logs).await?;
         }
@@ -179,8 +189,14 @@ async fn join(engine: &mut Engine, given: &str) -> Result<Home, Error> {
     Ok(Home { id: pod.id, config, own: None })
 }
 
-/// Creates and starts the container; removes it again if it does not start.
-async fn start(engine: &mut Engine, home: &Home, config: ContainerConfig) -> Result<String, Error> {
+/// Creates and starts the container; removes it again if it does not start. A session with it begins before its start,
+/// so that nothing of what it says is missed.
+async fn start(
+    engine: &mut Engine,
+    home: &Home,
+    config: ContainerConfig,
+    attached: Option<Interaction>,
+) -> Result<(String, Option<Remote>), Error> {
     let name = config.metadata.as_ref().map_or_else(String::new, |metadata| metadata.name.clone());
     let request = CreateContainerRequest {
         pod_sandbox_id: home.id.clone(),
@@ -189,15 +205,29 @@ async fn start(engine: &mut Engine, home: &Home, config: ContainerConfig) -> Res
     };
     let created = engine.runtime.create_container(request).await.during(format!("create container {name}"))?;
     let container_id = created.container_id;
-    let request = StartContainerRequest { container_id: container_id.clone() };
-    match engine.runtime.start_container(request).await.during(format!("start container {name}")) {
-        Ok(_) => Ok(container_id),
+    match attach_and_start(engine, &container_id, &name, attached).await {
+        Ok(remote) => Ok((container_id, remote)),
         Err(error) => {
             let request = RemoveContainerRequest { container_id };
             engine.runtime.remove_container(request).await.during(format!("remove container {name}"))?;
             Err(error)
         }
     }
+}
+
+async fn attach_and_start(
+    engine: &mut Engine,
+    id: &str,
+    name: &str,
+    attached: Option<Interaction>,
+) -> Result<Option<Remote>, Error> {
+    let remote = match attached {
+        Some(interaction) => Some(attach::open(engine, id, interaction).await?),
+        None => None,
+    };
+    let request = StartContainerRequest { container_id: id.to_owned() };
+    engine.runtime.start_container(request).await.during(format!("start container {name}"))?;
+    Ok(remote)
 }
 
 /// Removes what was made here: the pod, or the container in another's pod.
@@ -210,19 +240,34 @@ async fn remove(engine: &mut Engine, home: &Home, container_id: String, logs: &L
     Ok(())
 }
 
-/// Shows what the container writes until it ends. The first interrupt asks it to stop, a second one kills it.
-async fn watch(engine: &mut Engine, id: &str, interrupts: &mut Interrupts) -> Result<ContainerStatus, Error> {
-    let status = container_status(engine, id).await?;
+/// Shows what the container writes until it ends.
+async fn show_log(mut engine: Engine, id: &str) -> Result<ContainerStatus, Error> {
+    let status = container_status(&mut engine, id).await?;
     if status.log_path.is_empty() {
         return Err(Error::NoLog { given: id.to_owned() });
     }
-    let mut log = LogFile::open(Path::new(&status.log_path), View::default())?;
+    LogFile::open(Path::new(&status.log_path), View::default())?.follow(&mut engine, id).await
+}
+
+/// Talks to the container until it ends.
+async fn talk(remote: Remote, mut engine: Engine, id: &str) -> Result<ContainerStatus, Error> {
+    remote.run().await?;
+    container_status(&mut engine, id).await
+}
+
+/// Waits for the end of what shows the container. The first interrupt asks it to stop, a second one kills it.
+async fn watch(
+    engine: &Engine,
+    id: &str,
+    interrupts: &mut Interrupts,
+    shown: impl Future<Output = Result<ContainerStatus, Error>>,
+) -> Result<ContainerStatus, Error> {
+    let mut shown = pin!(shown);
     let mut grace = GRACE;
     let mut stopping = tokio::task::JoinSet::new();
     loop {
-        let follow = log.follow(engine, id);
         tokio::select! {
-            ended = follow => return ended,
+            ended = &mut shown => return ended,
             () = interrupts.next() => {
                 let request = StopContainerRequest { container_id: id.to_owned(), timeout: grace };
                 let mut runtime = engine.runtime.clone();

@@ -59,7 +59,7 @@ async fn live(settings: &Settings, spawner: Spawner) -> Result<(), Error> {
     let mut termination = Termination::listen()?;
     let door = cri::Door::new(settings.cri());
     let counters = Arc::new(cri::Metrics::default());
-    let _metrics = metrics::serve(settings.metrics.address.0, &counters).await?;
+    let metrics = metrics::serve(settings.metrics.address.0, &counters).await?;
 
     // Callers may come in now; until the engine has recovered they are told to try again.
     let group = listen::group_id(&settings.socket.group)?;
@@ -77,6 +77,9 @@ async fn live(settings: &Settings, spawner: Spawner) -> Result<(), Error> {
     let backend = Arc::new(StreamBackend::new(Arc::clone(&engine)));
     let streams = streaming::Server::start(settings.streaming.address, backend).await.map_err(Error::Streaming)?;
     door.open(Arc::clone(&engine), streams);
+    if let Some(metrics) = &metrics {
+        metrics.tell_of(&engine);
+    }
     server.ready().await;
     notifier.tell(State::Ready);
     tracing::info!(
@@ -103,7 +106,7 @@ async fn live(settings: &Settings, spawner: Spawner) -> Result<(), Error> {
 }
 
 /// Sets up the rooms from the ground up and lets the engine find its pods again.
-async fn open_engine(settings: &Settings, spawner: Spawner) -> Result<Arc<Engine>, Error> {
+pub(super) async fn open_engine(settings: &Settings, spawner: Spawner) -> Result<Arc<Engine>, Error> {
     let host = HostFacts::detect().map_err(Error::Host)?;
     if host.apparmor
         && let Err(error) = blocking(apparmor::ensure_default_profile).await

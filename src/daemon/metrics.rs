@@ -1,18 +1,32 @@
 //! The metrics endpoint: Prometheus' text over HTTP.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
+    metrics::{MetricType, gauge::ConstGauge, info::Info},
+    registry::Registry,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 
 use super::Error;
-use crate::cri;
+use crate::{
+    cri,
+    engine::{ContainerFilter, ContainerState, Engine, PodFilter, PodState},
+};
 
 /// The media type of what [`encode`] writes.
 const CONTENT_TYPE: HeaderValue =
@@ -20,27 +34,82 @@ const CONTENT_TYPE: HeaderValue =
 /// How long nobody is accepted after that failed, so that open files can be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is served.
+type Instruments = Arc<RwLock<Registry>>;
+
 /// The endpoint, served until it is dropped.
 #[derive(Debug)]
-pub(super) struct Endpoint(JoinHandle<()>);
+pub(super) struct Endpoint {
+    instruments: Instruments,
+    task: JoinHandle<()>,
+}
 
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Endpoint {
+    /// Also serves what the engine and its image store tell.
+    pub(super) fn tell_of(&self, engine: &Arc<Engine>) {
+        let mut registry = self.instruments.write().unwrap_or_else(PoisonError::into_inner);
+        engine.images().metrics().register(registry.sub_registry_with_prefix("image"));
+        registry.register_collector(Box::new(Objects(Arc::clone(engine))));
     }
 }
 
-/// Serves the instruments of the rooms on `address`; nothing without one.
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Counts what there is at the moment when it is asked for.
+#[derive(Debug)]
+struct Objects(Arc<Engine>);
+
+impl Collector for Objects {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let engine = &self.0;
+        let pods = engine.pods(&PodFilter::default());
+        let pods = [("ready", PodState::Ready), ("notready", PodState::NotReady)]
+            .map(|(name, state)| (name, pods.iter().filter(|pod| pod.state == state).count()));
+        by_state(&mut encoder, "pods", "Pods", &pods)?;
+        let containers = engine.containers(&ContainerFilter::default());
+        let containers = [
+            ("created", ContainerState::Created),
+            ("running", ContainerState::Running),
+            ("exited", ContainerState::Exited),
+        ]
+        .map(|(name, state)| (name, containers.iter().filter(|container| container.state == state).count()));
+        by_state(&mut encoder, "containers", "Containers", &containers)?;
+        let images = gauge(engine.images().list().len());
+        images.encode(encoder.encode_descriptor("images", "Images", None, MetricType::Gauge)?)
+    }
+}
+
+fn by_state(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    counts: &[(&str, usize)],
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    counts.iter().try_for_each(|(state, count)| gauge(*count).encode(family.encode_family(&[("state", *state)])?))
+}
+
+fn gauge(count: usize) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// Serves the instruments of the CRI's door on `address`; nothing without one.
 pub(super) async fn serve(address: Option<SocketAddr>, cri: &cri::Metrics) -> Result<Option<Endpoint>, Error> {
     let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await.map_err(|source| Error::MetricsAddress { address, source })?;
-    Ok(Some(Endpoint(tokio::spawn(listen(listener, Arc::new(registry(cri)))))))
+    let instruments = Arc::new(RwLock::new(registry(cri)));
+    let task = tokio::spawn(listen(listener, Arc::clone(&instruments)));
+    Ok(Some(Endpoint { instruments, task }))
 }
 
-async fn listen(listener: TcpListener, registry: Arc<Registry>) {
+async fn listen(listener: TcpListener, instruments: Instruments) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&registry)))),
+            Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&instruments)))),
             Err(error) => {
                 tracing::warn!(%error, "a reader of metrics could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -49,9 +118,9 @@ async fn listen(listener: TcpListener, registry: Arc<Registry>) {
     }
 }
 
-async fn converse(stream: TcpStream, registry: Arc<Registry>) {
+async fn converse(stream: TcpStream, instruments: Instruments) {
     let service = service_fn(|request| {
-        let answer = answer(&request, &registry);
+        let answer = answer(&request, &instruments.read().unwrap_or_else(PoisonError::into_inner));
         async { Ok::<_, Infallible>(answer) }
     });
     let mut http = http1::Builder::new();

@@ -11,10 +11,12 @@
 mod assemble;
 mod authority;
 mod config;
+mod doctor;
 mod error;
 mod listen;
 mod metrics;
 mod notify;
+mod reset;
 mod serve;
 mod signal;
 mod telemetry;
@@ -27,7 +29,11 @@ use std::{
 
 use clap::Parser as _;
 
-use self::{config::Flags, error::Error};
+pub(crate) use self::{
+    config::Flags,
+    doctor::{Finding, Level},
+    error::Error,
+};
 use crate::error::chain;
 
 /// Command line of `berth serve`.
@@ -64,4 +70,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What this host lacks for an engine with these settings.
+///
+/// # Errors
+/// When the settings are wrong.
+pub(crate) fn examine(flags: &Flags) -> Result<Vec<Finding>, Error> {
+    config::load(flags).map(|settings| doctor::examine(&settings))
+}
+
+/// Removes everything of an engine with these settings from this host. No thread may exist yet.
+///
+/// # Errors
+/// When the settings are wrong, an engine runs, or something cannot be removed.
+pub(crate) fn reset(flags: &Flags) -> Result<(), Error> {
+    reset::reset(&config::load(flags)?)
 }

@@ -21,7 +21,7 @@ pub(super) struct Ledger(Db);
 
 impl Ledger {
     pub(super) async fn open(root: &Path) -> Result<Self, Error> {
-        let path = root.join("state.redb");
+        let path = root.join(state::FILE);
         blocking(move || Db::open(&path)).await.map(Self).map_err(|source| failed("open", source))
     }
 

@@ -17,6 +17,7 @@ mod exec;
 mod index;
 mod ledger;
 mod levels;
+mod metrics;
 mod names;
 mod pod;
 mod recover;
@@ -31,7 +32,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 pub use error::Error;
@@ -58,6 +58,8 @@ pub struct Config {
     pub cgroup_driver: cgroup::Driver,
     /// Cgroup under which pods go that name no parent.
     pub cgroup_root: String,
+    /// Directories of Container Device Interface specifications, the one that wins last.
+    pub cdi_dirs: Vec<PathBuf>,
     /// Runtime handlers that pods may name, beside the default `""`.
     pub handlers: Vec<String>,
 }
@@ -135,11 +137,6 @@ impl Engine {
     /// What the host can do.
     pub fn host(&self) -> &HostFacts {
         &self.parts.host
-    }
-
-    /// Life-cycle events from now on. A subscriber that falls far behind is told how many it missed.
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
     }
 
     /// Waits until background work and pending records are written. Pods and containers go on; with the last pod, the

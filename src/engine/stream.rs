@@ -65,6 +65,17 @@ impl Engine {
         Ok(container.id.clone())
     }
 
+    /// Says whether a client could attach to a container now. One that is not started yet will be heard from its first
+    /// byte on.
+    ///
+    /// # Errors
+    /// `NotFound`, or `FailedPrecondition` when it has exited.
+    pub fn check_attachable(&self, id: &str) -> Result<Id, Error> {
+        let container = self.find_container(id)?;
+        container.require_not_over()?;
+        Ok(container.id.clone())
+    }
+
     /// Says whether a pod can be connected to now.
     ///
     /// # Errors
@@ -102,7 +113,7 @@ impl Engine {
 
     async fn attach_session(&self, id: &str, streams: Streams) -> Result<Session, Error> {
         let container = self.find_container(id)?;
-        container.require_running()?;
+        container.require_not_over()?;
         let monitor = container.pod.monitor()?;
         let wanted = monitor::Streams { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr };
         let attached = monitor

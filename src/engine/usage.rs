@@ -6,17 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
-
 use super::{
     ContainerFilter, ContainerState, ContainerUsage, Engine, Error, PodFilter, PodUsage,
     container::{Container, passes},
     pod::Pod,
 };
 use crate::{
-    network::Network,
+    error::{Classify as _, Kind},
+    network::{InterfaceUsage, Network},
     runtime::cgroup,
-    task::blocking,
+    task::{blocking, blocking_each},
     types::{FilesystemUsage, Id, Timestamp},
 };
 
@@ -47,80 +46,92 @@ impl Engine {
     ///
     /// # Errors
     /// `NotFound`, or what kept its cgroup or its writable layer from being read.
-    pub async fn container_usage(&self, id: &str) -> Result<ContainerUsage, Error> {
-        let container = self.find_container(id)?;
-        self.measure(&container).await
+    pub async fn container_usage(self: &Arc<Self>, id: &str) -> Result<ContainerUsage, Error> {
+        let (engine, container) = (Arc::clone(self), self.find_container(id)?);
+        blocking(move || engine.measure(&container)).await
     }
 
     /// Measures the running containers that a filter lets through. Those that end meanwhile are left out.
-    pub async fn container_usages(&self, filter: &ContainerFilter) -> Vec<ContainerUsage> {
+    pub async fn container_usages(self: &Arc<Self>, filter: &ContainerFilter) -> Vec<ContainerUsage> {
         let mut containers = self.containers.all();
-        containers
-            .retain(|container| container.phase().state() == ContainerState::Running && passes(container, filter));
-        self.measure_all(&containers).await
+        containers.retain(|container| container.is_running() && passes(container, filter));
+        let engine = Arc::clone(self);
+        let usages = blocking_each(containers, move |container| engine.measure(&container)).await;
+        usages.into_iter().flatten().collect()
     }
 
     /// Measures one pod and the containers that run in it.
     ///
     /// # Errors
     /// `NotFound`, or what kept its cgroup or its network from being read.
-    pub async fn pod_usage(&self, id: &str) -> Result<PodUsage, Error> {
-        let pod = self.find_pod(id)?;
-        self.measure_pod(&pod).await
+    pub async fn pod_usage(self: &Arc<Self>, id: &str) -> Result<PodUsage, Error> {
+        let (engine, pod) = (Arc::clone(self), self.find_pod(id)?);
+        blocking(move || engine.measure_pod(&pod)).await
     }
 
     /// Measures the ready pods that a filter lets through. Those that stop meanwhile are left out.
-    pub async fn pod_usages(&self, filter: &PodFilter) -> Vec<PodUsage> {
+    pub async fn pod_usages(self: &Arc<Self>, filter: &PodFilter) -> Vec<PodUsage> {
+        let engine = Arc::clone(self);
+        let usages = blocking_each(self.ready_pods(filter), move |pod| engine.measure_pod(&pod)).await;
+        usages.into_iter().flatten().collect()
+    }
+
+    pub(super) fn ready_pods(&self, filter: &PodFilter) -> Vec<Arc<Pod>> {
         let views = self.pods(filter);
-        let pods: Vec<_> =
-            views.iter().filter_map(|view| self.pods.get(&view.id)).filter(|pod| pod.is_ready()).collect();
-        join_all(pods.iter().map(|pod| self.measure_pod(pod))).await.into_iter().flatten().collect()
+        views.iter().filter_map(|view| self.pods.get(&view.id)).filter(|pod| pod.is_ready()).collect()
     }
 
-    async fn measure_pod(&self, pod: &Arc<Pod>) -> Result<PodUsage, Error> {
+    pub(super) fn running_containers(&self, pod: &Pod) -> Vec<Arc<Container>> {
         let mut containers = self.containers_of(pod);
-        containers.retain(|container| container.phase().state() == ContainerState::Running);
-        let cgroup = self.parts.cgroups.open(&pod.cgroup);
-        let netns = (pod.has_own_network() && pod.is_ready()).then(|| pod.netns());
-        let (stats, interfaces) = blocking(move || {
-            let interfaces = netns.map_or_else(|| Ok(Vec::new()), |netns| Network::usage(&netns));
-            (cgroup.stats(), interfaces)
-        })
-        .await;
+        containers.retain(|container| container.is_running());
+        containers
+    }
+
+    fn measure_pod(&self, pod: &Pod) -> Result<PodUsage, Error> {
+        let at = Timestamp::now();
+        let cgroup = unless_missing(self.parts.cgroups.open(&pod.cgroup).stats(), &pod.cgroup)?;
+        let containers = self.running_containers(pod);
         Ok(PodUsage {
-            pod: self.pod(pod.id.as_str())?,
-            at: Timestamp::now(),
-            cgroup: stats.map_err(|source| unreadable(&pod.cgroup, source))?,
-            interfaces: interfaces.map_err(|source| Error::Network {
-                operation: "measure",
-                pod: pod.id.clone(),
-                source: Arc::new(source),
-            })?,
-            containers: self.measure_all(&containers).await,
+            pod: pod.view(),
+            at,
+            cgroup: cgroup.unwrap_or_else(|| cgroup::Stats { at, ..Default::default() }),
+            interfaces: self.interfaces(pod)?,
+            containers: containers.iter().filter_map(|container| self.measure(container).ok()).collect(),
         })
     }
 
-    async fn measure_all(&self, containers: &[Arc<Container>]) -> Vec<ContainerUsage> {
-        join_all(containers.iter().map(|container| self.measure(container))).await.into_iter().flatten().collect()
+    /// What has passed through a pod's links; none on the host's network, which is not the pod's to count.
+    pub(super) fn interfaces(&self, pod: &Pod) -> Result<Vec<InterfaceUsage>, Error> {
+        if !(pod.has_own_network() && pod.is_ready()) {
+            return Ok(Vec::new());
+        }
+        Network::usage(&pod.netns()).map_err(|source| Error::Network {
+            operation: "measure",
+            pod: pod.id.clone(),
+            source: Arc::new(source),
+        })
     }
 
-    async fn measure(&self, container: &Arc<Container>) -> Result<ContainerUsage, Error> {
-        let cgroup = self.parts.cgroups.open(&container.cgroup);
-        let stats = match container.phase().state() {
-            ContainerState::Running => {
-                blocking(move || cgroup.stats()).await.map_err(|source| unreadable(&container.cgroup, source))?
-            }
-            _ => cgroup::Stats { at: Timestamp::now(), cpu: None, memory: None, pids: None, io: None },
+    fn measure(&self, container: &Container) -> Result<ContainerUsage, Error> {
+        let at = Timestamp::now();
+        let cgroup = match container.phase().state() {
+            ContainerState::Running => self
+                .parts
+                .cgroups
+                .open(&container.cgroup)
+                .stats()
+                .map_err(|source| unreadable(&container.cgroup, source))?,
+            _ => cgroup::Stats { at, ..Default::default() },
         };
         Ok(ContainerUsage {
             container: container.view(),
-            at: Timestamp::now(),
-            cgroup: stats,
-            writable_layer: self.measure_layer(&container.id).await?,
+            at,
+            cgroup,
+            writable_layer: self.measure_layer(&container.id)?,
         })
     }
 
-    async fn measure_layer(&self, id: &Id) -> Result<FilesystemUsage, Error> {
+    pub(super) fn measure_layer(&self, id: &Id) -> Result<FilesystemUsage, Error> {
         if let Some(usage) = self.usage.recent(id) {
             return Ok(usage);
         }
@@ -128,13 +139,21 @@ impl Engine {
             .parts
             .images
             .snapshot_usage(id)
-            .await
             .map_err(|source| Error::image("measure the writable layer of", format!("container {id}"), source))?;
         self.usage.keep(id, usage.clone());
         Ok(usage)
     }
 }
 
-fn unreadable(path: &str, source: cgroup::Error) -> Error {
+/// A caller's cgroup for a pod may not be there before the pod's first container; then there is nothing to tell.
+pub(super) fn unless_missing<T>(measured: Result<T, cgroup::Error>, path: &str) -> Result<Option<T>, Error> {
+    match measured {
+        Ok(measured) => Ok(Some(measured)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, error)),
+    }
+}
+
+pub(super) fn unreadable(path: &str, source: cgroup::Error) -> Error {
     Error::Cgroup { operation: "measure", path: path.to_owned(), source: Arc::new(source) }
 }

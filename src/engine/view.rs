@@ -130,17 +130,19 @@ pub struct ExecOutput {
     pub code: i32,
 }
 
-/// A life-cycle event of a pod or a container.
+/// A life-cycle event of a pod or a container, with the states that it led to.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// The container, or the pod itself for its own events.
     pub subject: Id,
-    /// The pod.
-    pub pod: Id,
     /// What happened.
     pub kind: EventKind,
-    /// When.
+    /// When; later than any event before it.
     pub at: Timestamp,
+    /// The pod; for its own removal, as it was last.
+    pub pod: PodView,
+    /// The pod's containers; one that was removed is not among them.
+    pub containers: Vec<ContainerView>,
 }
 
 /// What happened to a pod or a container.
@@ -182,4 +184,41 @@ pub struct PodUsage {
     pub interfaces: Vec<crate::network::InterfaceUsage>,
     /// Its running containers.
     pub containers: Vec<ContainerUsage>,
+}
+
+/// All that is told of the pods at one moment.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// The ready pods.
+    pub pods: Vec<PodMetrics>,
+    /// The file system that the containers' writable layers are on.
+    pub writable_layers: Option<crate::types::FilesystemSpace>,
+}
+
+/// All that is told of one pod.
+#[derive(Debug, Clone)]
+pub struct PodMetrics {
+    /// The pod.
+    pub pod: PodView,
+    /// Its cgroup; `None` while there is none, since the caller's comes with the first container.
+    pub cgroup: Option<crate::runtime::cgroup::Metrics>,
+    /// Its network interfaces; empty with the host's network.
+    pub interfaces: Vec<crate::network::InterfaceUsage>,
+    /// Its running containers.
+    pub containers: Vec<ContainerMetrics>,
+}
+
+/// All that is told of one container.
+#[derive(Debug, Clone)]
+pub struct ContainerMetrics {
+    /// The container.
+    pub container: ContainerView,
+    /// Its cgroup.
+    pub cgroup: crate::runtime::cgroup::Metrics,
+    /// What its processes hold open.
+    pub holdings: crate::runtime::processes::Holdings,
+    /// How many files its main process may have open.
+    pub soft_limit_of_files: Option<u64>,
+    /// Its writable layer, as it was when it was last measured.
+    pub writable_layer: crate::types::FilesystemUsage,
 }

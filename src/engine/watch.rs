@@ -73,7 +73,7 @@ impl Engine {
         if !container.change(Change::Ended(status)) {
             return;
         }
-        self.events.container(&container.id, &container.pod_id, EventKind::Stopped);
+        self.tell_of_container(container, EventKind::Stopped);
         if let Err(error) = self.save_container(container).await {
             tracing::error!(container = %container.id, error = chain(&error), "an exit could not be written down");
         }

@@ -44,11 +44,11 @@ pub(super) async fn fetch<T>(
 pub(super) async fn feed(
     mut stream: BlobStream,
     reader: ChunkSender,
-    passed: impl Fn(u64) + Send,
+    passed: impl Fn(usize) + Send,
 ) -> Result<(), Error> {
     while let Some(chunk) = stream.next().await {
         let chunk = chunk?;
-        passed(chunk.len() as u64);
+        passed(chunk.len());
         // A reader that is gone has its own error to tell.
         if reader.send(chunk).await.is_err() {
             break;

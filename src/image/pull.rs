@@ -9,7 +9,7 @@
 //! Every step is a future or is stopped by one: when the pull is dropped, the streams end, the threads behind them
 //! find their input cut off, and what they made is discarded.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -48,7 +48,13 @@ pub(super) fn pull(
     progress: Arc<Progress>,
 ) -> BoxFuture<'static, Pulled> {
     let source = Arc::new(Source { store, reference, auth, progress });
-    async move { source.image().await.map_err(Arc::new) }.boxed()
+    async move {
+        let began = Instant::now();
+        let pulled = source.image().await;
+        source.store.metrics.ended(pulled.is_ok(), began.elapsed());
+        pulled.map_err(Arc::new)
+    }
+    .boxed()
 }
 
 /// Where an image comes from.
@@ -134,12 +140,15 @@ impl Source {
                 reason: format!("it has {} bytes, more than {MAX_DOCUMENT}", descriptor.size),
             });
         }
-        let digest = descriptor.digest;
+        let (store, digest) = (Arc::clone(&self.store), descriptor.digest);
         let receive = move |mut stream: BlobStream| {
+            let store = Arc::clone(&store);
             async move {
                 let mut bytes = Vec::new();
                 while let Some(chunk) = stream.next().await {
-                    bytes.extend_from_slice(&chunk?);
+                    let chunk = chunk?;
+                    store.metrics.received(chunk.len());
+                    bytes.extend_from_slice(&chunk);
                 }
                 match Digest::of(&bytes) {
                     actual if actual == digest => Ok(bytes),
@@ -199,11 +208,18 @@ async fn receive(
     watch.begun();
     let (sender, chunks) = chunks();
     let expected = Expected { digest: descriptor.digest, size: descriptor.size };
+    let passed = {
+        let store = Arc::clone(&store);
+        move |bytes: usize| {
+            store.metrics.received(bytes);
+            watch.moved(bytes as u64);
+        }
+    };
     let receive = task::blocking(move || {
         let keep_stream = store.config.keep_blobs;
         ReceivedLayer::receive(&store, chunks, &descriptor.media_type, Some(expected), keep_stream)
     });
-    let (received, fed) = tokio::join!(receive, feed(stream, sender, |bytes| watch.moved(bytes)));
+    let (received, fed) = tokio::join!(receive, feed(stream, sender, passed));
     // A stream that broke is the reason why there was too little to unpack.
     fed.and(received)
 }

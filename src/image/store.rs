@@ -3,14 +3,13 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use tokio::{io::AsyncRead, sync::Semaphore, time::Instant};
 
 use super::{
-    Auth, Error, Image, ImageUsage, Progress, Snapshot,
+    Auth, Error, Image, Progress, Snapshot,
     chunks::chunks,
     content::Blobs,
     durable::{lock_directory, make_directory},
@@ -18,12 +17,12 @@ use super::{
     images::Images,
     import,
     layers::Layers,
+    metrics::Metrics,
     pull::{self, Pulled},
     registry,
     snapshot::Snapshots,
     trash::Trash,
     unpack::Limits,
-    usage::Space,
 };
 use crate::{
     task::{self, KeyLock},
@@ -49,8 +48,6 @@ pub struct Config {
 
 /// Layers that are unpacked at once, by all pulls together; each takes about 1 MiB of memory.
 const PIPELINES: usize = 24;
-/// How long a measurement of containers' space is good for.
-const USAGE_AGE: Duration = Duration::from_secs(10);
 
 /// All images of the host.
 #[derive(Debug)]
@@ -63,11 +60,12 @@ pub struct Store {
     pub(super) pipelines: Semaphore,
     /// Held for a layer's stream while it is fetched.
     pub(super) layer_turns: KeyLock<Digest>,
+    pub(super) metrics: Metrics,
     pulls: Flights<(Reference, Option<Auth>), Pulled, Arc<Progress>>,
     pub(super) snapshots: Snapshots,
     /// Held for a container while its snapshot is changed.
     snapshot_turns: KeyLock<Id>,
-    containers_usage: Mutex<Option<(Instant, FilesystemUsage)>>,
+    pub(super) containers_usage: Mutex<Option<(Instant, FilesystemUsage)>>,
     /// Keeps other processes out: opening the store would discard what this one is making.
     _lock: File,
     /// What stands in for layers where an image has fewer than overlayfs needs.
@@ -105,6 +103,7 @@ impl Store {
             images,
             pipelines: Semaphore::new(PIPELINES),
             layer_turns: KeyLock::default(),
+            metrics: Metrics::default(),
             pulls: Flights::default(),
             snapshots,
             snapshot_turns: KeyLock::default(),
@@ -112,6 +111,11 @@ impl Store {
             _lock: lock,
             empty,
         }))
+    }
+
+    /// What is counted of pulls.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Finds an image by tag, digest, id (with or without `sha256:`) or the beginning of an id.
@@ -239,20 +243,6 @@ impl Store {
         self.snapshots.list()
     }
 
-    /// Space that a container's writable part takes.
-    ///
-    /// # Errors
-    /// When there is none or it cannot be read.
-    pub async fn snapshot_usage(self: &Arc<Self>, container: &Id) -> Result<FilesystemUsage, Error> {
-        let (upper, container) = (self.snapshots.upper(container), container.clone());
-        task::blocking(move || match Space::of(&upper) {
-            Ok(space) => Ok(space.on(upper)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSnapshot(container)),
-            Err(source) => Err(Error::file("measure", &upper, source)),
-        })
-        .await
-    }
-
     /// Directories of an image's layers, top first; at least two, of which the lowest are empty if need be.
     pub fn layers(&self, image: &Image) -> Vec<PathBuf> {
         let mut directories = self.layers_with_content(image);
@@ -271,47 +261,6 @@ impl Store {
             }
         }
         directories
-    }
-
-    /// Space that images and containers take; the latter as it was up to ten seconds ago.
-    ///
-    /// # Errors
-    /// When the directory of containers cannot be read.
-    pub async fn usage(self: &Arc<Self>) -> Result<ImageUsage, Error> {
-        Ok(ImageUsage { images: self.images_usage(), containers: self.containers_usage().await? })
-    }
-
-    pub(super) fn images_usage(&self) -> FilesystemUsage {
-        // Blobs and records are rounded up to the block size of the usual file systems, as layers are.
-        const BLOCK: u64 = 4096;
-        let mut space = self.layers.shelf().fold(Space::default(), |mut space, layer| {
-            space.add(Space { bytes: layer.tally.bytes + 2 * BLOCK, inodes: layer.tally.inodes + 2 });
-            space
-        });
-        space.add(self.blobs.shelf().fold(Space::default(), |mut space, size| {
-            space.add(Space { bytes: size.next_multiple_of(BLOCK), inodes: 1 });
-            space
-        }));
-        let records = self.images.count() as u64;
-        space.add(Space { bytes: records * BLOCK, inodes: records });
-        space.on(self.config.root.clone())
-    }
-
-    async fn containers_usage(self: &Arc<Self>) -> Result<FilesystemUsage, Error> {
-        let fresh = |usage: &(Instant, FilesystemUsage)| usage.0.elapsed() < USAGE_AGE;
-        let known = self.containers_usage.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, usage)) = known.filter(fresh) {
-            return Ok(usage);
-        }
-        let directory = self.snapshots.directory().to_owned();
-        let measured = task::blocking(move || match Space::of(&directory) {
-            Ok(space) => Ok(space.on(directory)),
-            Err(source) => Err(Error::file("measure", &directory, source)),
-        })
-        .await?;
-        let mut known = self.containers_usage.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Some((Instant::now(), measured.clone()));
-        Ok(measured)
     }
 
     /// Changes a container's snapshot while nobody else does. The change is made to its end even if the caller leaves.

@@ -73,7 +73,7 @@ impl Worker {
     }
 
     async fn set_up(&mut self, lease: &Lease, netns: &Netns, pod_side: &Connection) -> Result<(), Error> {
-        let plan = plan::link(lease, self.config.driver);
+        let plan = plan::link(lease, self.topology);
         self.set_up_link(&plan, netns, pod_side).await?;
         self.open_ports(lease)?;
         self.shared.book().set_phase(&lease.pod, Phase::Attached)

@@ -5,9 +5,9 @@ use std::{net::Ipv4Addr, path::PathBuf};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, cni};
 
-/// How a pod's link is joined to the host.
+/// How pods are joined to the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
@@ -15,6 +15,28 @@ pub enum Driver {
     #[default]
     Routed,
     /// All pods are ports of one Linux bridge, at most 1,023.
+    Bridge,
+    /// Plugins of the Container Network Interface do it; no other setting than those of [`Config::cni`] matters then.
+    Cni,
+}
+
+impl Driver {
+    /// How the built-in network joins pods; `None` when plugins do it.
+    pub(super) fn topology(self) -> Option<Topology> {
+        match self {
+            Self::Routed => Some(Topology::Routed),
+            Self::Bridge => Some(Topology::Bridge),
+            Self::Cni => None,
+        }
+    }
+}
+
+/// How the built-in network joins a pod's link to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topology {
+    /// As [`Driver::Routed`] says.
+    Routed,
+    /// As [`Driver::Bridge`] says.
     Bridge,
 }
 
@@ -37,6 +59,8 @@ pub struct Config {
     pub masquerade: bool,
     /// Destinations that pods are to reach with their own address although `masquerade` is on.
     pub unmasqueraded: Vec<IpNet>,
+    /// Where plugins and their configuration are, for [`Driver::Cni`].
+    pub cni: cni::Config,
 }
 
 impl Default for Config {
@@ -52,6 +76,7 @@ impl Default for Config {
             table: "berth".to_owned(),
             masquerade: true,
             unmasqueraded: Vec::new(),
+            cni: cni::Config::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use ipnet::IpNet;
 
+use super::cni;
 use crate::{
     error::{Classify, Kind, io_kind},
     types::{Id, Protocol},
@@ -101,6 +102,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A CNI plugin or its configuration is the trouble.
+    #[error(transparent)]
+    Cni(#[from] cni::Error),
     /// The network has been closed.
     #[error("the network is shut down")]
     Closed,
@@ -113,6 +117,7 @@ impl Classify for Error {
             Self::PortTaken { .. } | Self::Releasing(_) => Kind::FailedPrecondition,
             Self::PoolEmpty(_) | Self::BridgeFull(_) => Kind::ResourceExhausted,
             Self::Lacks { .. } | Self::Closed => Kind::Unavailable,
+            Self::Cni(error) => error.kind(),
             Self::Netns { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::NotFound,
             Self::Netns { source, .. }
             | Self::Link { source, .. }

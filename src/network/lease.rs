@@ -221,7 +221,8 @@ impl LeaseBook {
     }
 
     fn write(&self, lease: &Lease) -> Result<(), Error> {
-        write_by_rename(&self.path(&lease.pod), lease)
+        let path = self.path(&lease.pod);
+        write_by_rename(&path, lease).map_err(|source| file("write", &path, source))
     }
 }
 
@@ -230,13 +231,10 @@ impl LeaseBook {
 ///
 /// # Errors
 /// When it cannot be written.
-pub(super) fn write_by_rename<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+pub(super) fn write_by_rename<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let write = || {
-        fs::write(&temporary, serde_json::to_vec(value)?)?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|source| file("write", path, source))
+    fs::write(&temporary, serde_json::to_vec(value)?)?;
+    fs::rename(&temporary, path)
 }
 
 fn read_leases(dir: &Path) -> Result<Vec<Lease>, Error> {

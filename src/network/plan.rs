@@ -1,6 +1,6 @@
 //! What a pod's link shall look like, as plain data.
 //!
-//! With [`Driver::Routed`] the two ends know each other by permanent neighbour entries, so that nothing has to be asked
+//! With [`Topology::Routed`] the two ends know each other by permanent neighbour entries, so that nothing has to be asked
 //! on the link: the host's end has no IPv4 address, and the first packet goes at once. The gateway addresses are on
 //! one link of the host ([`Config::device`](super::Config::device)), and the source of what the host sends to pods.
 
@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{config::Driver, family::Family, ipam, lease::Lease};
+use super::{config::Topology, family::Family, ipam, lease::Lease};
 use crate::types::Id;
 
 /// Name of the link in every pod.
@@ -91,11 +91,11 @@ pub(super) fn pod_mac(pod: &Id) -> Mac {
 }
 
 /// The link of a lease.
-pub(super) fn link(lease: &Lease, driver: Driver) -> LinkPlan {
+pub(super) fn link(lease: &Lease, topology: Topology) -> LinkPlan {
     let mac = pod_mac(&lease.pod);
     let has_ports = |family: &Family| lease.ports.iter().any(|port| Family::of(port.target.ip()) == *family);
-    match driver {
-        Driver::Routed => LinkPlan {
+    match topology {
+        Topology::Routed => LinkPlan {
             host: End {
                 name: lease.link.clone(),
                 mac: Some(HOST_MAC),
@@ -117,7 +117,7 @@ pub(super) fn link(lease: &Lease, driver: Driver) -> LinkPlan {
             bridged: false,
             from_loopback: Family::ALL.into_iter().filter(has_ports).collect(),
         },
-        Driver::Bridge => LinkPlan {
+        Topology::Bridge => LinkPlan {
             host: End {
                 name: lease.link.clone(),
                 mac: None,
@@ -139,10 +139,10 @@ pub(super) fn link(lease: &Lease, driver: Driver) -> LinkPlan {
 }
 
 /// The gateway's addresses as they are to be on the host: the bridge's whole subnet is on its link, a routed one is not.
-pub(super) fn gateway_addresses(subnets: &[IpNet], driver: Driver) -> Vec<IpNet> {
-    let address = |subnet: &IpNet| match driver {
-        Driver::Routed => IpNet::from(ipam::gateway(*subnet)),
-        Driver::Bridge => IpNet::new_assert(ipam::gateway(*subnet), subnet.prefix_len()),
+pub(super) fn gateway_addresses(subnets: &[IpNet], topology: Topology) -> Vec<IpNet> {
+    let address = |subnet: &IpNet| match topology {
+        Topology::Routed => IpNet::from(ipam::gateway(*subnet)),
+        Topology::Bridge => IpNet::new_assert(ipam::gateway(*subnet), subnet.prefix_len()),
     };
     subnets.iter().map(address).collect()
 }
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_routed_pod_knows_only_its_gateway_and_the_host_only_the_pod() {
-        let plan = link(&lease(), Driver::Routed);
+        let plan = link(&lease(), Topology::Routed);
         assert_eq!(show(&plan.host.routes), ["10.88.0.7/32 src 10.88.0.1", "fd00::7/128 src fd00::1"]);
         assert_eq!(show(&plan.pod.routes), ["0.0.0.0/0 via 10.88.0.1", "::/0 via fe80::ff:fe00:1"]);
         assert_eq!(plan.pod.addresses, ["10.88.0.7/32".parse().expect("net"), "fd00::7/128".parse().expect("net")]);
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_bridged_pod_has_its_subnet_on_the_link() {
-        let plan = link(&lease(), Driver::Bridge);
+        let plan = link(&lease(), Topology::Bridge);
         assert_eq!(plan.pod.addresses, lease().addresses);
         assert_eq!(show(&plan.pod.routes), ["0.0.0.0/0 via 10.88.0.1", "::/0 via fd00::1"]);
         assert!(plan.bridged && plan.host.routes.is_empty());

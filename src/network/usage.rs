@@ -59,9 +59,13 @@ fn usage(link: &LinkMessage) -> InterfaceUsage {
             LinkAttribute::IfName(name) => usage.name.clone_from(name),
             LinkAttribute::Stats64(stats) => {
                 usage.rx_bytes = stats.rx_bytes;
+                usage.rx_packets = stats.rx_packets;
                 usage.rx_errors = stats.rx_errors;
+                usage.rx_dropped = stats.rx_dropped;
                 usage.tx_bytes = stats.tx_bytes;
+                usage.tx_packets = stats.tx_packets;
                 usage.tx_errors = stats.tx_errors;
+                usage.tx_dropped = stats.tx_dropped;
             }
             _ => {}
         }

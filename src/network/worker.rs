@@ -13,7 +13,8 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Attachment, Config, Driver, Error, Recovery,
+    Attachment, Config, Error, Recovery,
+    config::Topology,
     family::Family,
     firewall::{Firewall, Policy},
     host,
@@ -69,11 +70,11 @@ impl Shared {
 ///
 /// # Errors
 /// What the host lacks.
-pub(super) fn start(config: Config) -> Result<(Arc<Shared>, mpsc::UnboundedSender<Job>), Error> {
+pub(super) fn start(config: Config, topology: Topology) -> Result<(Arc<Shared>, mpsc::UnboundedSender<Job>), Error> {
     let (jobs, queue) = mpsc::unbounded_channel();
     let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
     spawn("network", async move {
-        match Worker::prepare(config).await {
+        match Worker::prepare(config, topology).await {
             Ok(worker) => {
                 // The receiver is there until this has been received.
                 let _ = ready.send(Ok(worker.shared.clone()));
@@ -100,6 +101,7 @@ fn spawn(name: &str, work: impl Future<Output = ()> + Send + 'static) -> Result<
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) config: Config,
+    pub(super) topology: Topology,
     pub(super) shared: Arc<Shared>,
     /// The host's links.
     pub(super) host: Connection,
@@ -117,7 +119,7 @@ pub(super) struct Worker {
 const DEFAULT_MTU: u32 = 1500;
 
 impl Worker {
-    async fn prepare(config: Config) -> Result<Self, Error> {
+    async fn prepare(config: Config, topology: Topology) -> Result<Self, Error> {
         let connect = || Connection::here().map_err(|source| Error::Lacks { what: "a netlink socket", source });
         let host = connect()?;
         let ipv6 = host.has_ipv6();
@@ -131,9 +133,9 @@ impl Worker {
             None => link::default_route_mtu(host.handle()).await?.unwrap_or(DEFAULT_MTU),
         };
         let group = group(&config.table);
-        let bridge_group = if config.driver == Driver::Bridge { group } else { 0 };
+        let bridge_group = if topology == Topology::Bridge { group } else { 0 };
         let bridge = bridge::ensure(host.handle(), &config.device, mtu, bridge_group).await?;
-        if config.driver == Driver::Bridge {
+        if topology == Topology::Bridge {
             link::route_loopback_over(host.handle(), &bridge, &[Family::V4]).await?;
         }
 
@@ -141,7 +143,7 @@ impl Worker {
         let for_teardown = shared.clone();
         spawn("network-teardown", teardown::run(for_teardown, group, queue))?;
         let firewall = Firewall::open(config.table.clone())?;
-        let mut worker = Self { config, shared, host, firewall, bridge, group, mtu, doomed };
+        let mut worker = Self { config, topology, shared, host, firewall, bridge, group, mtu, doomed };
         worker.add_gateways().await?;
         worker.rebuild_table()?;
         Ok(worker)
@@ -188,12 +190,13 @@ impl Worker {
     async fn apply_subnets(&mut self, subnets: &[IpNet]) -> Result<(), Error> {
         self.add_gateways().await?;
         self.rebuild_table()?;
-        write_by_rename(&subnets_file(&self.config), &subnets)
+        let path = subnets_file(&self.config);
+        write_by_rename(&path, &subnets).map_err(|source| Error::File { operation: "write", path, source })
     }
 
     async fn add_gateways(&self) -> Result<(), Error> {
         let subnets = self.shared.book().subnets();
-        for address in plan::gateway_addresses(&subnets, self.config.driver) {
+        for address in plan::gateway_addresses(&subnets, self.topology) {
             link::add_address(self.host.handle(), self.bridge.index, address).await?;
         }
         Ok(())
@@ -212,7 +215,7 @@ impl Worker {
 
     /// Whether each pod has a link of its own to the host.
     pub(super) fn is_routed(&self) -> bool {
-        self.config.driver == Driver::Routed
+        self.topology == Topology::Routed
     }
 
     /// Makes the table anew from the leases.

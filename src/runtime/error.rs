@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{cgroup, lsm, seccomp};
+use super::{cdi, cgroup, lsm, seccomp};
 use crate::error::{Classify, Kind, io_kind};
 
 /// Why something cannot be planned.
@@ -86,8 +86,8 @@ pub enum PlanError {
     #[error("the image has no layers")]
     NoLayers,
     /// A device that is named in the Container Device Interface's way.
-    #[error("CDI device {0:?}: CDI is not supported")]
-    CdiDevice(String),
+    #[error("plan the devices")]
+    Cdi(#[from] cdi::Error),
     /// A requested device is none.
     #[error("{} is not a device", .0.display())]
     NotADevice(PathBuf),
@@ -114,7 +114,7 @@ impl Classify for PlanError {
             Self::Seccomp(error) => error.kind(),
             Self::Label(error) => error.kind(),
             Self::NoTarget(_) | Self::NoSharedPid => Kind::FailedPrecondition,
-            Self::CdiDevice(_) => Kind::Unimplemented,
+            Self::Cdi(error) => error.kind(),
             Self::NoLayers => Kind::DataLoss,
             _ => Kind::InvalidArgument,
         }

@@ -5,12 +5,14 @@
 //! - **Runs in:** the daemon ([`plan`]), the monitors ([`launch`]) and the new processes themselves (`init`).
 //! - **Start reading at:** [`plan::container()`], then [`launch::container`].
 
+pub mod cdi;
 pub mod cgroup;
 mod error;
 mod init;
 pub mod launch;
 pub mod lsm;
 pub mod plan;
+pub mod processes;
 pub mod seccomp;
 mod validate;
 

@@ -9,6 +9,9 @@ mod boot;
 mod db;
 mod error;
 
+/// Name of the database in the root directory.
+pub const FILE: &str = "state.redb";
+
 pub use boot::{Boot, claim_run_dir};
 pub use db::{Batch, Db, Loaded, Table};
 pub use error::Error;

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -32,12 +32,18 @@ pub(super) struct Client {
     pub(super) error: Outbound,
     pub(super) resize: Option<Inbound>,
     pub(super) form: Form,
+    /// Whether it is told that the session has begun, by an empty message on its first output, as Kubernetes' servers
+    /// do over WebSocket.
+    pub(super) announce: bool,
 }
 
 /// Copies until the session is over and says how it ended; returns early when the client is gone.
 pub(super) async fn run(session: Session, client: Client) -> Result<(), Gone> {
     let Session { stdin, stdout, stderr, resize, exit } = session;
     let error = client.error.clone();
+    if client.announce {
+        client.stdout.as_ref().or(client.stderr.as_ref()).unwrap_or(&error).send(Bytes::new()).await?;
+    }
     let form = client.form;
     let outputs =
         async { tokio::try_join!(copy_out(stdout, client.stdout), copy_out(stderr, client.stderr)).map(|_| ()) };
@@ -171,8 +177,6 @@ fn take_sizes(text: &mut Vec<u8>) -> Vec<Size> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::streaming::channel::{Packet, PacketKind, QUEUE};
 
@@ -205,6 +209,7 @@ mod tests {
             error: outbound(3),
             resize: None,
             form: Form::Json,
+            announce: true,
         };
         run(session, client).await.unwrap();
         drop(packets);
@@ -216,9 +221,9 @@ mod tests {
                 PacketKind::Reset => format!("{stream}:reset"),
             });
         }
-        assert_eq!(seen[..2], ["1:out", "1:end"]);
-        assert!(seen[2].contains("Success"));
-        assert_eq!(seen[3], "3:end");
+        assert_eq!(seen[..3], ["1:", "1:out", "1:end"], "the beginning, the output, its end");
+        assert!(seen[3].contains("Success"));
+        assert_eq!(seen[4], "3:end");
     }
 
     /// Keeps the helper types honest: bytes go in as they are.

@@ -248,7 +248,7 @@ async fn collect(opened: &mut mpsc::Receiver<Opened>, wanted: Streams, resizes: 
             && (stderr.is_some() || !wants_stderr)
             && (resize.is_some() || !(wanted.tty && resizes));
         if complete {
-            return error.map(|error| Client { stdin, stdout, stderr, error, resize, form });
+            return error.map(|error| Client { stdin, stdout, stderr, error, resize, form, announce: false });
         }
         let Opened { headers, inbound, outbound } = opened.recv().await?;
         match headers.get("streamtype").map(String::as_str) {

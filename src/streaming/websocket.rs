@@ -97,6 +97,7 @@ pub(super) async fn serve_remote<S, F>(
         error: outbound(ERROR),
         resize: streams.tty.then(|| open(RESIZE)),
         form: protocol.form,
+        announce: true,
     };
     drop(packets);
     drive(socket, protocol, inbound, outgoing, run(client)).await;

@@ -1,10 +1,11 @@
-//! Kernel interfaces that neither nix nor rustix wraps, and paths that cannot be led astray.
+//! Kernel interfaces that neither nix nor rustix wraps, names of devices, and paths that cannot be led astray.
 //!
 //! - **Owns:** all `unsafe` system calls, a file for each interface.
 //! - **Never:** decides, logs, or keeps state.
 //! - **Runs in:** every process of the engine.
 //! - **Start reading at:** whichever interface you need.
 
+pub mod block_device;
 pub mod bpf;
 pub mod clone3;
 pub mod descriptors;

@@ -9,6 +9,6 @@ mod blocking;
 mod joint;
 mod keylock;
 
-pub use blocking::blocking;
+pub use blocking::{blocking, blocking_each};
 pub use joint::Joint;
 pub use keylock::KeyLock;

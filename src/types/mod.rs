@@ -31,4 +31,4 @@ pub use resources::{HugepageLimit, Resources};
 pub use security::{ContainerSecurity, PodSecurity, Profile, SelinuxOptions, SupplementalGroupsPolicy};
 pub use signal::Signal;
 pub use time::Timestamp;
-pub use usage::FilesystemUsage;
+pub use usage::{FilesystemSpace, FilesystemUsage};

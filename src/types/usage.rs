@@ -16,3 +16,16 @@ pub struct FilesystemUsage {
     /// Number of inodes.
     pub inodes_used: u64,
 }
+
+/// What a file system can hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilesystemSpace {
+    /// Its block device, `/dev/vda`; for one without, the numbers that the kernel knows it by.
+    pub device: String,
+    /// Size, bytes.
+    pub bytes: u64,
+    /// Inodes in all; 0 where their number has no limit.
+    pub inodes: u64,
+    /// Inodes that are free.
+    pub inodes_free: u64,
+}

@@ -10,16 +10,21 @@
 mod support;
 
 mod bad_input;
+mod cdi;
 mod cli;
+mod cni;
 mod confinement;
 mod containers;
 mod exec;
+mod host;
 mod images;
+mod interactive;
 mod leak;
 mod logs;
 mod mounts;
 mod network;
 mod node;
+mod observation;
 mod pod_lifecycle;
 mod pull;
 mod push;

@@ -10,7 +10,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::support::{Daemon, refusal};
+use crate::support::{Daemon, pod, refusal};
 
 #[tokio::test]
 async fn the_version_passes_kubelets_gate() {
@@ -47,6 +47,27 @@ async fn the_cgroup_driver_is_told() {
     let answer = daemon.runtime().runtime_config(RuntimeConfigRequest {}).await.expect("config").into_inner();
     assert_eq!(answer.linux.expect("linux").cgroup_driver(), CgroupDriver::Cgroupfs);
     daemon.runtime().update_runtime_config(UpdateRuntimeConfigRequest::default()).await.expect("update");
+}
+
+#[tokio::test]
+async fn a_pod_cidr_from_kubelet_is_where_new_pods_get_their_addresses() {
+    use berth::wire::{NetworkConfig, RuntimeConfig};
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let before = daemon.run_pod(&pod(&daemon, "before")).await;
+    let address = daemon.pod_status(&before).await.network.expect("a network").ip;
+    let update = async |cidr: &str| {
+        let network_config = Some(NetworkConfig { pod_cidr: cidr.to_owned() });
+        let runtime_config = Some(RuntimeConfig { network_config });
+        daemon.runtime().update_runtime_config(UpdateRuntimeConfigRequest { runtime_config }).await
+    };
+    update("10.77.3.0/24").await.expect("update");
+    let after = daemon.run_pod(&pod(&daemon, "after")).await;
+    let new = daemon.pod_status(&after).await.network.expect("a network").ip;
+    assert!(new.starts_with("10.77.3."), "{new}");
+    assert_eq!(daemon.pod_status(&before).await.network.expect("a network").ip, address);
+    let (code, message) = refusal(update("10.77.3.0/40").await);
+    assert_eq!(code, Code::InvalidArgument, "{message}");
 }
 
 #[tokio::test]

@@ -134,6 +134,7 @@ impl Pod {
         fs::create_dir_all(&work).expect("mkdir");
         let image = ImageDefaults { env: vec!["PATH=/bin".to_owned()], ..ImageDefaults::default() };
         let request = ContainerRequest {
+            cdi: &berth::runtime::cdi::Edits::default(),
             id: &id,
             pod_id: &self.id,
             pod: &self.config,

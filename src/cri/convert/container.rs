@@ -143,13 +143,19 @@ pub(super) fn attributes_to_wire(container: &ContainerView) -> wire::ContainerAt
     }
 }
 
-/// What a verbose status adds for people who debug; `plan` is what the executor makes of it.
-pub(crate) fn details(container: &ContainerView, plan: serde_json::Value) -> serde_json::Value {
+/// What a verbose status adds for people who debug, under the names that containerd gave it; `plan` is what the executor
+/// makes of it, `spec` the same in the form that tools know.
+pub(crate) fn details(
+    container: &ContainerView,
+    plan: serde_json::Value,
+    spec: serde_json::Value,
+) -> serde_json::Value {
     serde_json::json!({
         "sandboxID": container.pod_id,
         "pid": container.pid.unwrap_or_default(),
         "cgroupPath": container.cgroup,
         "config": *container.config,
+        "runtimeSpec": spec,
         "plan": plan,
     })
 }

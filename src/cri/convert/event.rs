@@ -2,16 +2,12 @@
 
 use super::{container, pod};
 use crate::{
-    engine::{ContainerView, Event, EventKind, PodView},
+    engine::{Event, EventKind},
     wire,
 };
 
-/// An event with the states it led to. A pod that is gone has no status any more.
-pub(crate) fn to_wire(
-    event: &Event,
-    pod: Option<&PodView>,
-    containers: &[ContainerView],
-) -> wire::ContainerEventResponse {
+/// An event with the states it led to.
+pub(crate) fn to_wire(event: &Event) -> wire::ContainerEventResponse {
     let kind = match event.kind {
         EventKind::Created => wire::ContainerEventType::ContainerCreatedEvent,
         EventKind::Started => wire::ContainerEventType::ContainerStartedEvent,
@@ -22,7 +18,7 @@ pub(crate) fn to_wire(
         container_id: event.subject.to_string(),
         container_event_type: kind as i32,
         created_at: event.at.0,
-        pod_sandbox_status: pod.map(pod::status_to_wire),
-        containers_statuses: containers.iter().map(container::status_to_wire).collect(),
+        pod_sandbox_status: Some(pod::status_to_wire(&event.pod)),
+        containers_statuses: event.containers.iter().map(container::status_to_wire).collect(),
     }
 }

@@ -7,6 +7,7 @@ mod check;
 pub(crate) mod container;
 pub(crate) mod event;
 pub(crate) mod image;
+pub(crate) mod metrics;
 pub(crate) mod mount;
 pub(crate) mod node;
 pub(crate) mod pod;

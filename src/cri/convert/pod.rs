@@ -179,14 +179,15 @@ pub(super) fn attributes_to_wire(pod: &PodView) -> wire::PodSandboxAttributes {
     }
 }
 
-/// What a verbose status adds for people who debug.
-pub(crate) fn details(pod: &PodView) -> serde_json::Value {
+/// What a verbose status adds for people who debug, under the names that containerd gave it.
+pub(crate) fn details(pod: &PodView, spec: serde_json::Value) -> serde_json::Value {
     serde_json::json!({
         "pid": pod.monitor_pid.unwrap_or_default(),
         "networkNamespace": pod.netns,
         "cgroupPath": pod.cgroup,
         "runtimeHandler": pod.config.runtime_handler,
         "config": *pod.config,
+        "runtimeSpec": spec,
     })
 }
 

@@ -46,9 +46,7 @@ pub(crate) fn pod_to_wire(usage: &PodUsage) -> wire::PodSandboxStats {
         cpu: stats.cpu.as_ref().map(|cpu| cpu_to_wire(cpu, stats.at)),
         memory: stats.memory.as_ref().map(|memory| memory_to_wire(memory, stats.at)),
         network: network_to_wire(&usage.interfaces, usage.at),
-        process: stats
-            .pids
-            .map(|pids| wire::ProcessUsage { timestamp: stats.at.0, process_count: value(pids.current) }),
+        process: stats.tasks.map(|tasks| wire::ProcessUsage { timestamp: stats.at.0, process_count: value(tasks) }),
         containers: usage.containers.iter().map(container_to_wire).collect(),
         io: io_to_wire(stats),
     };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     cri::{
-        convert::{Invalid, arguments, container, each, node, pod, required, resources, usage},
+        convert::{Invalid, arguments, container, each, metrics, node, pod, required, resources, usage},
         status::{creation_failed, unimplemented},
     },
     engine::{ContainerFilter, ContainerView, PodView},
@@ -40,6 +40,10 @@ impl Door {
     async fn pod_usages(&self, filter: Option<PodSandboxStatsFilter>) -> Result<Vec<PodSandboxStats>, Status> {
         let usages = self.engine()?.pod_usages(&usage::pod_filter_from_wire(filter)).await;
         Ok(usages.iter().map(usage::pod_to_wire).collect())
+    }
+
+    async fn pod_metrics(&self) -> Result<Vec<PodSandboxMetrics>, Status> {
+        Ok(metrics::to_wire(&self.engine()?.metrics().await))
     }
 
     fn containers_of(&self, pod: &PodView) -> Result<Vec<ContainerView>, Status> {
@@ -88,11 +92,13 @@ impl RuntimeService for Door {
         request: Request<PodSandboxStatusRequest>,
     ) -> Result<Response<PodSandboxStatusResponse>, Status> {
         let request = request.into_inner();
-        let pod = self.engine()?.pod(&pod_id(request.pod_sandbox_id)?)?;
+        let engine = self.engine()?;
+        let pod = engine.pod(&pod_id(request.pod_sandbox_id)?)?;
+        let details = || Some(pod::details(&pod, engine.pod_spec(pod.id.as_str()).unwrap_or_default()));
         let containers = self.containers_of(&pod)?;
         Ok(Response::new(PodSandboxStatusResponse {
             status: Some(pod::status_to_wire(&pod)),
-            info: verbose(request.verbose, || Some(pod::details(&pod))),
+            info: verbose(request.verbose, details),
             containers_statuses: containers.iter().map(container::status_to_wire).collect(),
             timestamp: Timestamp::now().0,
         }))
@@ -181,8 +187,10 @@ impl RuntimeService for Door {
         let id = container_id(request.container_id)?;
         let engine = self.engine()?;
         let container = engine.container(&id)?;
-        let plan = || engine.container_plan(&id).unwrap_or_default();
-        let info = verbose(request.verbose, || Some(container::details(&container, plan())));
+        // What is gone, such as a seccomp profile's file, must not keep the rest from being told.
+        let (plan, spec) = (|| engine.container_plan(&id).unwrap_or_default(), || engine.container_spec(&id));
+        let details = || Some(container::details(&container, plan(), spec().unwrap_or_default()));
+        let info = verbose(request.verbose, details);
         Ok(Response::new(ContainerStatusResponse { status: Some(container::status_to_wire(&container)), info }))
     }
 
@@ -229,7 +237,7 @@ impl RuntimeService for Door {
         let request = request.into_inner();
         let id = container_id(request.container_id)?;
         let streams = streams(request.tty, request.stdin, request.stdout, request.stderr)?;
-        let container = self.engine()?.check_running(&id)?.to_string();
+        let container = self.engine()?.check_attachable(&id)?.to_string();
         let url = self.url(Ticket::Attach { container, streams })?;
         Ok(Response::new(AttachResponse { url }))
     }
@@ -313,7 +321,7 @@ impl RuntimeService for Door {
         let settings = || ("config".to_owned(), self.config.settings.to_string());
         let info = request.into_inner().verbose.then(settings).into_iter().collect();
         Ok(Response::new(StatusResponse {
-            status: Some(node::conditions_to_wire(engine.network().status())),
+            status: Some(node::conditions_to_wire(engine.network().status().await)),
             info,
             runtime_handlers: node::handlers_to_wire(&self.config.handlers, engine.host().kernel),
             features: Some(RuntimeFeatures { supplemental_groups_policy: true, user_namespaces_host_network: false }),
@@ -338,21 +346,24 @@ impl RuntimeService for Door {
         &self,
         _request: Request<ListMetricDescriptorsRequest>,
     ) -> Result<Response<ListMetricDescriptorsResponse>, Status> {
-        unimplemented("ListMetricDescriptors")
+        self.engine()?;
+        Ok(Response::new(ListMetricDescriptorsResponse { descriptors: metrics::descriptors_to_wire() }))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _request: Request<ListPodSandboxMetricsRequest>,
     ) -> Result<Response<ListPodSandboxMetricsResponse>, Status> {
-        unimplemented("ListPodSandboxMetrics")
+        let pod_metrics = self.pod_metrics().await?;
+        Ok(Response::new(ListPodSandboxMetricsResponse { pod_metrics }))
     }
 
     async fn stream_pod_sandbox_metrics(
         &self,
         _request: Request<StreamPodSandboxMetricsRequest>,
     ) -> Result<Response<Batches<StreamPodSandboxMetricsResponse>>, Status> {
-        unimplemented("StreamPodSandboxMetrics")
+        let metrics = self.pod_metrics().await?;
+        batches(metrics, |pod_sandbox_metrics| StreamPodSandboxMetricsResponse { pod_sandbox_metrics })
     }
 
     async fn runtime_config(

@@ -9,8 +9,7 @@ use super::*;
 use crate::wire;
 
 /// RPCs that this engine does not offer.
-const ABSENT: &[&str] =
-    &["CheckpointContainer", "ListMetricDescriptors", "ListPodSandboxMetrics", "StreamPodSandboxMetrics"];
+const ABSENT: &[&str] = &["CheckpointContainer"];
 /// RPCs that need no argument, so that only the missing engine can be in their way.
 const WITHOUT_ARGUMENT: &[&str] =
     &["Version", "Status", "RuntimeConfig", "ListPodSandbox", "StreamContainers", "ListImages", "ImageFsInfo"];

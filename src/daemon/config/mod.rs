@@ -4,7 +4,7 @@ mod load;
 mod resolve;
 mod schema;
 
-pub(super) use load::{DEFAULTS, Flags, load};
+pub(crate) use load::{DEFAULTS, Flags, load};
 pub(super) use schema::{LogFormat, Settings};
 
 /// What `--help` ends with.

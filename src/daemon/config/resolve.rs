@@ -11,7 +11,14 @@ use crate::{cri, daemon::Error, engine, image, network};
 impl Settings {
     /// Checks what can be checked without the host.
     pub(super) fn check(&self) -> Result<(), Error> {
-        for (key, path) in [("root", &self.root), ("state", &self.state), ("socket.path", &self.socket_path())] {
+        let (socket, cni) = (self.socket_path(), &self.network.cni);
+        let single = [
+            ("root", &self.root),
+            ("state", &self.state),
+            ("socket.path", &socket),
+            ("network.cni.conf_dir", &cni.conf_dir),
+        ];
+        for (key, path) in single.into_iter().chain(cni.bin_dirs.iter().map(|path| ("network.cni.bin_dirs", path))) {
             if !path.is_absolute() {
                 return Err(Error::Setting { key, problem: format!("must be an absolute path, not {path:?}") });
             }
@@ -45,6 +52,12 @@ impl Settings {
             table: network.table.clone(),
             masquerade: network.masquerade,
             unmasqueraded: network.unmasqueraded.clone(),
+            cni: network::CniConfig {
+                conf_dir: network.cni.conf_dir.clone(),
+                bin_dirs: network.cni.bin_dirs.clone(),
+                cache_dir: self.root.join("cni"),
+                timeout: Duration::from_secs(network.cni.timeout),
+            },
         }
     }
 
@@ -68,6 +81,7 @@ impl Settings {
             run: self.state.clone(),
             cgroup_driver: self.cgroup.driver,
             cgroup_root: self.cgroup.root.clone(),
+            cdi_dirs: self.runtime.cdi_spec_dirs.clone(),
             handlers: self.runtime.handlers.clone(),
         }
     }

@@ -102,6 +102,20 @@ pub(crate) struct Network {
     pub masquerade: bool,
     /// Where it does not although `masquerade` is on.
     pub unmasqueraded: Vec<IpNet>,
+    /// Where plugins are, for driver "cni".
+    pub cni: Cni,
+}
+
+/// Where CNI plugins and their configuration are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cni {
+    /// Directory of network configurations.
+    pub conf_dir: PathBuf,
+    /// Directories of plugins.
+    pub bin_dirs: Vec<PathBuf>,
+    /// How long one plugin may run, s.
+    pub timeout: u64,
 }
 
 /// How images are pulled and kept.
@@ -124,6 +138,8 @@ pub(crate) struct Image {
 pub(crate) struct Runtime {
     /// Names of handlers beside the empty one.
     pub handlers: Vec<String>,
+    /// Directories of device specifications.
+    pub cdi_spec_dirs: Vec<PathBuf>,
 }
 
 /// Where exec, attach and port-forward sessions are served.
@@ -176,7 +192,15 @@ impl Default for Network {
     fn default() -> Self {
         let network::Config { driver, subnets, device, mtu, table, masquerade, unmasqueraded, .. } =
             network::Config::default();
-        Self { driver, subnets, device, mtu: mtu.unwrap_or_default(), table, masquerade, unmasqueraded }
+        let (mtu, cni) = (mtu.unwrap_or_default(), Cni::default());
+        Self { driver, subnets, device, mtu, table, masquerade, unmasqueraded, cni }
+    }
+}
+
+impl Default for Cni {
+    fn default() -> Self {
+        let network::CniConfig { conf_dir, bin_dirs, timeout, .. } = network::CniConfig::default();
+        Self { conf_dir, bin_dirs, timeout: timeout.as_secs() }
     }
 }
 
@@ -193,7 +217,10 @@ impl Default for Image {
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { handlers: vec!["berth".to_owned()] }
+        Self {
+            handlers: vec!["berth".to_owned()],
+            cdi_spec_dirs: ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
+        }
     }
 }
 

@@ -40,8 +40,9 @@ impl Engine {
         match self.make_container(&pod, &image, id.clone(), config, &mut rollback).await {
             Ok(container) => {
                 name.keep();
-                self.containers.insert(&id, Arc::new(container));
-                self.events.container(&id, &pod.id, EventKind::Created);
+                let container = Arc::new(container);
+                self.containers.insert(&id, Arc::clone(&container));
+                self.tell_of_container(&container, EventKind::Created);
                 Ok(id)
             }
             Err(error) => {

@@ -1,7 +1,10 @@
 //! ContainerStatus and ListContainers.
 
 use super::Container;
-use crate::engine::{ContainerFilter, ContainerView, Engine, Error, pod::list::carries};
+use crate::{
+    engine::{ContainerFilter, ContainerView, Engine, Error, pod::list::carries},
+    runtime::plan,
+};
 
 impl Engine {
     /// The container with this id or beginning of an id.
@@ -20,6 +23,16 @@ impl Engine {
         let container = self.find_container(id)?;
         let plan = self.plan(&container)?;
         Ok(serde_json::to_value(plan).unwrap_or_default())
+    }
+
+    /// The same as an OCI runtime specification.
+    ///
+    /// # Errors
+    /// As [`Self::container_plan`].
+    pub fn container_spec(&self, id: &str) -> Result<serde_json::Value, Error> {
+        let container = self.find_container(id)?;
+        let plan = self.plan(&container)?;
+        Ok(plan::container_spec(&plan, &container.pod.config))
     }
 
     /// The containers that a filter lets through.

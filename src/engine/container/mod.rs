@@ -134,6 +134,10 @@ impl Container {
         *self.resources.lock().unwrap_or_else(PoisonError::into_inner) = resources;
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Running { .. })
+    }
+
     pub(super) fn is_removing(&self) -> bool {
         self.removing.load(Ordering::Acquire)
     }
@@ -143,6 +147,17 @@ impl Container {
         match self.phase() {
             Phase::Running { .. } => Ok(()),
             other => Err(Error::WrongState { container: self.id.clone(), state: other.name(), needed: "running" }),
+        }
+    }
+
+    /// The error for an operation that a container must not be over for, if it is.
+    pub(super) fn require_not_over(&self) -> Result<(), Error> {
+        match self.phase() {
+            Phase::Created | Phase::Running { .. } => Ok(()),
+            other => {
+                let needed = "created or running";
+                Err(Error::WrongState { container: self.id.clone(), state: other.name(), needed })
+            }
         }
     }
 

@@ -51,7 +51,7 @@ impl Engine {
         self.names.release(&names::of_container(&container.config.metadata, &container.pod_id));
         self.usage.forget(&container.id);
         self.container_creations.discard(|id| *id == container.id);
-        self.events.container(&container.id, &container.pod_id, EventKind::Deleted);
+        self.tell_of_container(container, EventKind::Deleted);
         Ok(())
     }
 }

@@ -7,7 +7,10 @@ use crate::{
     engine::{Engine, Error, EventKind},
     error::chain,
     monitor::client::{ContainerIo, Started},
-    runtime::plan::{self, ContainerPlan, ContainerRequest},
+    runtime::{
+        cdi,
+        plan::{self, ContainerPlan, ContainerRequest},
+    },
     types::{ContainerConfig, ExitStatus, NamespaceMode, Timestamp},
 };
 
@@ -38,13 +41,13 @@ impl Engine {
         match self.launch(container).await {
             Ok(started) => {
                 container.change(Change::Started { pid: started.pid, at: started.at, user: started.user });
-                self.events.container(&container.id, &container.pod_id, EventKind::Started);
+                self.tell_of_container(container, EventKind::Started);
                 self.save_soon(container);
                 Ok(())
             }
             Err(error) => {
                 container.change(Change::Ended(ExitStatus::start_error(chain(&error), Timestamp::now())));
-                self.events.container(&container.id, &container.pod_id, EventKind::Stopped);
+                self.tell_of_container(container, EventKind::Stopped);
                 self.save_soon(container);
                 Err(error)
             }
@@ -68,6 +71,8 @@ impl Engine {
     /// What the executor is to do for a container, by its configuration and its present limits.
     pub(in crate::engine) fn plan(&self, container: &Container) -> Result<ContainerPlan, Error> {
         let config = ContainerConfig { resources: container.resources(), ..ContainerConfig::clone(&container.config) };
+        let failed = |source| Error::Plan { object: format!("container {}", container.id), source: Arc::new(source) };
+        let cdi = cdi::edits(&self.config.cdi_dirs, &config).map_err(|error| failed(error.into()))?;
         let request = ContainerRequest {
             id: &container.id,
             pod_id: &container.pod_id,
@@ -77,13 +82,13 @@ impl Engine {
             rootfs: container.rootfs.clone(),
             pod_dir: &container.pod.dir,
             image_mounts: container.image_mounts.clone(),
+            cdi: &cdi,
             cgroup: container.cgroup.clone(),
             target_pid: self.target_pid(container)?,
             selinux_level: &container.pod.selinux_level,
             host: &self.parts.host,
         };
-        plan::container(&request)
-            .map_err(|source| Error::Plan { object: format!("container {}", container.id), source: Arc::new(source) })
+        plan::container(&request).map_err(failed)
     }
 
     /// The process whose PID namespace a container joins, when it names another container as its target.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::{Engine, Error, PodFilter, PodView};
+use crate::{
+    engine::{Engine, Error, PodFilter, PodView},
+    runtime::plan,
+};
 
 impl Engine {
     /// The pod with this id or beginning of an id.
@@ -11,6 +14,14 @@ impl Engine {
     /// `NotFound`, or `InvalidArgument` when several ids begin so.
     pub fn pod(&self, id: &str) -> Result<PodView, Error> {
         self.find_pod(id).map(|pod| pod.view())
+    }
+
+    /// What a pod is made of as an OCI runtime specification, for people who debug and their tools.
+    ///
+    /// # Errors
+    /// As [`Self::pod`].
+    pub fn pod_spec(&self, id: &str) -> Result<serde_json::Value, Error> {
+        self.find_pod(id).map(|pod| plan::pod_spec(&pod.config, &pod.dir, &pod.cgroup))
     }
 
     /// The pods that a filter lets through.

@@ -143,7 +143,7 @@ impl Pod {
         self.config.cgroup_parent.is_empty()
     }
 
-    fn view(&self) -> PodView {
+    pub(super) fn view(&self) -> PodView {
         let live = self.live();
         PodView {
             id: self.id.clone(),

@@ -37,7 +37,7 @@ impl Engine {
         self.names.release(&names::of_pod(&pod.config.metadata));
         self.release_level(&pod.selinux_level);
         self.pod_runs.discard(|id| *id == pod.id);
-        self.events.pod(&pod.id, EventKind::Deleted);
+        self.tell_of_pod(pod, EventKind::Deleted);
         Ok(())
     }
 }

@@ -64,8 +64,8 @@ impl Engine {
                 name.keep();
                 self.pods.insert(&id, Arc::clone(&pod));
                 self.watch_pod(&pod);
-                self.events.pod(&id, EventKind::Created);
-                self.events.pod(&id, EventKind::Started);
+                self.tell_of_pod(&pod, EventKind::Created);
+                self.tell_of_pod(&pod, EventKind::Started);
                 Ok(id)
             }
             Err(error) => {
@@ -109,10 +109,12 @@ impl Engine {
         }
         let (engine, detached) = (Arc::clone(self), Arc::clone(pod));
         rollback.push("detach the network", async move { engine.detach_network(&detached).await });
-        let attachment =
-            self.parts.network.attach(&pod.id, &pod.netns(), &pod.config.ports).await.map_err(|source| {
-                Error::Network { operation: "set up", pod: pod.id.clone(), source: Arc::new(source) }
-            })?;
+        let attachment = self
+            .parts
+            .network
+            .attach(&pod.id, &pod.netns(), &pod.config)
+            .await
+            .map_err(|source| Error::Network { operation: "set up", pod: pod.id.clone(), source: Arc::new(source) })?;
         Ok(attachment.ips)
     }
 

@@ -50,7 +50,7 @@ impl Engine {
         blocking(move || super::run::remove_dir(&dir)).await?;
         if was_ready {
             self.save_pod(pod).await?;
-            self.events.pod(&pod.id, EventKind::Stopped);
+            self.tell_of_pod(pod, EventKind::Stopped);
         }
         Ok(())
     }
@@ -111,6 +111,6 @@ impl Engine {
         if let Err(error) = self.save_pod(pod).await {
             tracing::error!(pod = %pod.id, error = chain(&error), "the loss of the monitor could not be written down");
         }
-        self.events.pod(&pod.id, EventKind::Stopped);
+        self.tell_of_pod(pod, EventKind::Stopped);
     }
 }

@@ -335,10 +335,13 @@ async fn usage_counts_images_and_containers_apart() {
     let image = store.pull(&registry.name("app:1"), None).await.expect("pulls");
     let snapshot = store.snapshot(&id(1), &image).await.expect("a snapshot");
     fs::write(snapshot.upper.join("written"), vec![1; 2 << 20]).expect("writes");
-    let container = store.snapshot_usage(&id(1)).await.expect("usage");
+    let container = store.snapshot_usage(&id(1)).expect("usage");
     assert!((2 << 20..(2 << 20) + 16384).contains(&container.used_bytes), "{container:?}");
     assert_eq!(container.inodes_used, 2);
-    assert!(matches!(store.snapshot_usage(&id(2)).await, Err(Error::NoSnapshot(_))));
+    assert!(matches!(store.snapshot_usage(&id(2)), Err(Error::NoSnapshot(_))));
+    let space = store.snapshot_space().expect("space");
+    assert!(space.bytes > container.used_bytes && space.inodes_free <= space.inodes, "{space:?}");
+    assert!(space.device.starts_with("/dev/") || space.device.starts_with("0:"), "{space:?}");
     drop(store);
     let used = open(directory.path()).usage().await.expect("usage");
     let grown = used.images.used_bytes - empty.images.used_bytes;

@@ -63,7 +63,12 @@ impl Client {
 
     /// Whether nothing connects it any more.
     pub(super) fn is_gone(&self) -> bool {
-        self.stdin.is_none() && self.stdout.is_none() && self.stderr.is_none()
+        self.stdin.is_none() && self.hears_nothing()
+    }
+
+    /// Whether no output reaches it any more.
+    pub(super) fn hears_nothing(&self) -> bool {
+        self.stdout.is_none() && self.stderr.is_none()
     }
 
     /// Whether it has not taken all that `stream` had for it.

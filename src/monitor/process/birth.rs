@@ -8,6 +8,7 @@ use super::{
     Buffer, Monitor, note,
     poll::{EventFlags, Poller},
     reap,
+    waiting::Waiting,
 };
 use crate::{
     monitor::wire::{Failure, Frame, Kind, Reply, Request, socket},
@@ -92,6 +93,7 @@ pub(super) fn build(plan: &PodPlan, cgroups: Hierarchy) -> Result<Monitor, Failu
         connections: Vec::new(),
         containers: Vec::new(),
         execs: Vec::new(),
+        waiting: Waiting::default(),
         shutdown: None,
         buffer: Buffer::default(),
     })

@@ -18,6 +18,7 @@ pub mod spawner;
 mod stdio;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{
     io::{self, Write},
@@ -32,6 +33,7 @@ use self::{
     container::Container,
     exec::Exec,
     poll::{EventFlags, Poller, Token, Watched},
+    waiting::Waiting,
 };
 use super::wire::{Failure, Frame, Notice, Reply, socket};
 use crate::{
@@ -66,6 +68,7 @@ struct Monitor {
     connections: Vec<Connection>,
     containers: Vec<Container>,
     execs: Vec<Exec>,
+    waiting: Waiting,
     shutdown: Option<Shutdown>,
     buffer: Buffer,
 }
@@ -125,7 +128,7 @@ impl Monitor {
             self.accept();
         } else if self.connections.iter().any(|connection| connection.token() == token) {
             self.serve(token, flags);
-        } else {
+        } else if !self.waiting.handle(token, flags, Instant::now()) {
             for container in &mut self.containers {
                 match container.stdio.handle(token, flags, self.buffer.get()) {
                     Ok(true) => break,

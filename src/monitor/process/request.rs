@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{Monitor, connection::Answer, container::Container, exec::Exec, poll::Token};
+use super::{Monitor, connection::Answer, container::Container, exec::Exec, note, poll::Token};
 use crate::{
     monitor::{
         record,
@@ -73,7 +73,13 @@ impl Monitor {
         if self.containers.iter().any(|container| *container.id() == plan.id) {
             return Err(Failure::AlreadyStarted);
         }
-        let container = Container::launch(plan, io, &self.pod, &self.cgroups, &mut self.poller)?;
+        let clients = self.waiting.take(&plan.id);
+        let mut container = Container::launch(plan, io, &self.pod, &self.cgroups, &mut self.poller)?;
+        for client in clients {
+            if let Err(error) = container.stdio.adopt(client) {
+                note("attach a client that waited", &error);
+            }
+        }
         let started = container.started();
         self.containers.push(container);
         Ok((Reply::Started(started), vec![]))
@@ -105,7 +111,10 @@ impl Monitor {
     }
 
     fn attach(&mut self, container: &Id, streams: Streams) -> Answer {
-        let index = self.containers.iter().position(|held| held.id() == container).ok_or(Failure::NoContainer)?;
+        let Some(index) = self.containers.iter().position(|held| held.id() == container) else {
+            let descriptors = self.waiting.add(container, streams, &mut self.poller)?;
+            return Ok((Reply::Attached { streams }, descriptors));
+        };
         let container = &mut self.containers[index];
         if !container.is_running() {
             return Err(Failure::NotRunning);
@@ -123,8 +132,9 @@ impl Monitor {
         }
     }
 
-    /// Drops a container that has ended, with its record.
+    /// Drops a container that has ended or was never started, with its record.
     fn forget(&mut self, id: &Id) -> Result<(), Failure> {
+        self.waiting.take(id);
         if let Some(index) = self.containers.iter().position(|container| container.id() == id) {
             if !self.containers[index].has_ended() {
                 return Err(Failure::Running);

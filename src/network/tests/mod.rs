@@ -26,7 +26,7 @@ use super::{
     Attachment, Config, Error, Network,
     netns::{Connection, Netns},
 };
-use crate::types::{Id, PortMapping, Protocol};
+use crate::types::{Id, PodConfig, PortMapping, Protocol};
 
 /// How long a packet may take; and how long is waited for one that must not come.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -88,7 +88,8 @@ impl Host {
     }
 
     fn try_attach(&self, pod: &Pod, ports: &[PortMapping]) -> Result<Attachment, Error> {
-        self.runtime.block_on(self.network().attach(&pod.id, &pod.path, ports))
+        let config = PodConfig { ports: ports.to_vec(), ..PodConfig::default() };
+        self.runtime.block_on(self.network().attach(&pod.id, &pod.path, &config))
     }
 
     fn detach(&self, pod: &Pod) {

@@ -102,7 +102,7 @@ fn a_table_that_somebody_removed_comes_back() {
             let table = host.table();
             let flush = || output("nft", &["flush", "ruleset"]);
             flush();
-            assert_eq!(host.network().status(), Ok(()));
+            assert_eq!(host.runtime.block_on(host.network().status()), Ok(()));
             host.until("status made it again", || output("nft", &["list", "ruleset"]) == table);
             flush();
             let other = Pod::new(2);
@@ -136,8 +136,8 @@ fn two_engines_on_one_host_do_not_disturb_each_other() {
             let other = Network::open(other_config).expect("second network");
             host.runtime.block_on(other.recover(&HashSet::new())).expect("recovery");
             let other_pod = Pod::new(2);
-            let ports = [port(Protocol::Tcp, 8081, 80)];
-            host.runtime.block_on(other.attach(&other_pod.id, &other_pod.path, &ports)).expect("attach");
+            let config = PodConfig { ports: vec![port(Protocol::Tcp, 8081, 80)], ..PodConfig::default() };
+            host.runtime.block_on(other.attach(&other_pod.id, &other_pod.path, &config)).expect("attach");
             assert_eq!(host.table(), table);
             assert_eq!(tcp(addr("127.0.0.1"), 8080).expect("first"), "first 10.88.0.1");
             assert_eq!(other_pod.inside(|| tcp(v4(&attachment), 80)).expect("across").split(' ').next(), Some("first"));

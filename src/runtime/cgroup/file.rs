@@ -13,35 +13,60 @@ use rustix::{
 
 use super::Error;
 
-/// As much as one read gives at most, but for the largest files.
+/// More than nearly all of these files hold.
 const PAGE: usize = 4_096;
 /// Longest part of an unexpected file content that an error repeats.
 const QUOTED: usize = 80;
 
-/// Reads a whole file.
-pub(super) fn read(path: &Path) -> Result<String, Error> {
-    read_text(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+/// How a file is shown by the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// In one piece, whatever it holds: all files of values and statistics.
+    AtOnce,
+    /// Record by record, a page at most with each read: processes, mounts.
+    ByRecord,
 }
 
-/// Reads a whole file; `None` where the kernel or the hierarchy has no such file, or does not tell (PSI switched off).
+/// Reads a whole file that is shown at once.
+pub(super) fn read(path: &Path) -> Result<String, Error> {
+    read_as(Shown::AtOnce, path)
+}
+
+/// Reads a whole file.
+pub(super) fn read_as(shown: Shown, path: &Path) -> Result<String, Error> {
+    read_text(shown, path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// Reads a whole file that is shown at once; `None` where the kernel or the hierarchy has no such file, or does not tell
+/// (PSI switched off).
 pub(super) fn read_if_present(path: &Path) -> Result<Option<String>, Error> {
-    match read_text(path) {
+    present(read_as(Shown::AtOnce, path))
+}
+
+/// Makes the error of a missing file, or of one that the kernel does not fill, a `None`.
+pub(super) fn present(text: Result<String, Error>) -> Result<Option<String>, Error> {
+    match text {
         Ok(text) => Ok(Some(text)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP)) => Ok(None),
-        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+        Err(Error::Read { source, .. }) if matches!(source.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP)) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
-/// `fs::read_to_string` without asking for a size first, which these file systems do not tell: a list of statistics is
-/// many such reads.
-fn read_text(path: &Path) -> io::Result<String> {
+/// `fs::read_to_string` without the system calls that ask for a size, which these file systems do not tell, and for the
+/// end: a list of statistics is thousands of such reads.
+fn read_text(shown: Shown, path: &Path) -> io::Result<String> {
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::with_capacity(PAGE);
-    // A file of many records (`cgroup.procs`) comes in pieces of a page.
-    while rustix::io::read(&file, spare_capacity(&mut bytes))? > 0 {
+    loop {
+        let read = rustix::io::read(&file, spare_capacity(&mut bytes))?;
+        let has_room = bytes.len() < bytes.capacity();
+        if read == 0 || (shown == Shown::AtOnce && has_room) {
+            return String::from_utf8(bytes).map_err(io::Error::other);
+        }
         bytes.reserve(PAGE);
     }
-    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 /// Writes `value` in one `write(2)`, as these files need it. Never creates the file.
@@ -73,6 +98,14 @@ pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
+/// The keys and numbers of a text of `key number` lines.
+pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    text.lines().filter_map(|line| {
+        let (key, value) = line.split_once(' ')?;
+        Some((key, value.trim().parse().ok()?))
+    })
+}
+
 /// The error for a file that does not hold what it should.
 pub(super) fn malformed(path: &Path, content: &str) -> Error {
     Error::Malformed { path: path.to_owned(), content: content.chars().take(QUOTED).collect() }
@@ -87,6 +120,27 @@ mod tests {
         let text = "total_rss 7\nrss 3\nrss_huge 5\n";
         assert_eq!(keyed(text, "rss"), Some(3));
         assert_eq!(keyed(text, "huge"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_longer_than_the_buffer_is_read_whole() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for length in [0, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE] {
+            let path = dir.path().join("io.stat");
+            std::fs::write(&path, "x".repeat(length)).expect("file");
+            for shown in [Shown::AtOnce, Shown::ByRecord] {
+                assert_eq!(read_as(shown, &path).expect("text").len(), length, "{shown:?}");
+            }
+        }
+        // The kernel gives the mounts of a host piece by piece.
+        let mounts = read_as(Shown::ByRecord, Path::new("/proc/self/mountinfo")).expect("mounts");
+        assert_eq!(mounts, std::fs::read_to_string("/proc/self/mountinfo").expect("mounts"));
+    }
+
+    #[test]
+    fn pairs_leave_out_what_is_no_number() {
+        let pairs: Vec<_> = pairs("rss 3\nnonsense\nname text\ncache 5\n").collect();
+        assert_eq!(pairs, [("rss", 3), ("cache", 5)]);
     }
 
     #[test]

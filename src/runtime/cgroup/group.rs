@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Branch, Entrance, Error, Hierarchy, Layout, Limits, Stats, kill,
+    Branch, Entrance, Error, Hierarchy, Layout, Limits, Metrics, Stats, kill,
     systemd::{Placeholder, Scope},
     tree,
 };
@@ -106,6 +106,14 @@ impl Cgroup {
         match &*self.hierarchy.0 {
             Layout::V1(layout) => layout.stats(&self.path),
             Layout::V2(layout) => layout.stats(&self.path),
+        }
+    }
+
+    /// Measures all that there is to tell: as [`Self::stats`], with limits and counters that take more files.
+    pub fn metrics(&self) -> Result<Metrics, Error> {
+        match &*self.hierarchy.0 {
+            Layout::V1(layout) => layout.metrics(&self.path),
+            Layout::V2(layout) => layout.metrics(&self.path),
         }
     }
 

@@ -15,6 +15,7 @@ mod file;
 mod group;
 mod kill;
 mod limits;
+mod metrics;
 mod mount;
 mod setting;
 mod stats;
@@ -35,7 +36,8 @@ pub use entrance::Entrance;
 pub use error::Error;
 pub use group::Cgroup;
 pub use limits::{InvalidLimit, Limits};
-pub use stats::{Cpu, Io, Memory, Pids, Pressure, Stall, Stats, Throttling};
+pub use metrics::{DeviceIo, Metrics, Throttling};
+pub use stats::{Cpu, Io, Memory, Pressure, Stall, Stats};
 
 /// Version of the cgroup interface that the controllers are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -64,7 +66,7 @@ const LONGEST_NAME: usize = 255;
 impl Hierarchy {
     /// Finds what is mounted.
     pub fn detect() -> Result<Self, Error> {
-        let mountinfo = file::read(Path::new("/proc/self/mountinfo"))?;
+        let mountinfo = file::read_as(file::Shown::ByRecord, Path::new("/proc/self/mountinfo"))?;
         let layout = match mount::find(&mountinfo).ok_or(Error::NotMounted)? {
             mount::Mounts::V1(layout) => Layout::V1(layout),
             mount::Mounts::V2(root) => Layout::V2(v2::Layout::new(root)?),

@@ -1,9 +1,12 @@
 //! What a cgroup uses. Fields are `None` where the kernel or the version does not tell.
+//!
+//! kubelet asks for this of all containers every few seconds, and each file costs some 10 µs: what only metrics need is
+//! in [`super::Metrics`].
 
 use crate::types::Timestamp;
 
 /// One measurement.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
     /// When it was taken.
     pub at: Timestamp,
@@ -11,8 +14,8 @@ pub struct Stats {
     pub cpu: Option<Cpu>,
     /// Memory.
     pub memory: Option<Memory>,
-    /// Processes.
-    pub pids: Option<Pids>,
+    /// Processes and threads at present.
+    pub tasks: Option<u64>,
     /// Block I/O.
     pub io: Option<Io>,
 }
@@ -22,21 +25,8 @@ pub struct Stats {
 pub struct Cpu {
     /// All of it, ns.
     pub usage_ns: u64,
-    /// How the quota held it back.
-    pub throttling: Option<Throttling>,
     /// Stalls.
     pub pressure: Option<Pressure>,
-}
-
-/// How a CFS quota held a cgroup back, cumulative.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Throttling {
-    /// Periods that passed.
-    pub periods: u64,
-    /// Periods in which the quota was used up.
-    pub throttled_periods: u64,
-    /// Time spent waiting, ns.
-    pub throttled_ns: u64,
 }
 
 /// Memory in bytes, at one moment.
@@ -48,6 +38,14 @@ pub struct Memory {
     pub working_set: u64,
     /// Anonymous memory.
     pub rss: u64,
+    /// Page cache.
+    pub cache: u64,
+    /// Page cache that was used lately.
+    pub active_file: u64,
+    /// Page cache that was not.
+    pub inactive_file: u64,
+    /// Page cache that is mapped by processes.
+    pub mapped_file: u64,
     /// Limit; `None` for none.
     pub limit: Option<u64>,
     /// Page faults, cumulative.
@@ -60,15 +58,6 @@ pub struct Memory {
     pub swap_available: Option<u64>,
     /// Stalls.
     pub pressure: Option<Pressure>,
-}
-
-/// Processes and threads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pids {
-    /// Tasks at present.
-    pub current: u64,
-    /// Most tasks allowed; `None` for no limit.
-    pub limit: Option<u64>,
 }
 
 /// Block I/O.

@@ -148,7 +148,8 @@ fn limits_are_set_raised_lowered_and_read_back() {
         );
     };
     expect(&first);
-    assert_eq!(scratch.0.stats().expect("stats").pids.and_then(|pids| pids.limit), Some(50));
+    let metrics = scratch.0.metrics().expect("metrics");
+    assert_eq!((metrics.tasks_limit, metrics.limits.memory_limit), (Some(50), 64 * mib));
 
     let raised =
         Resources { memory_limit: 256 * mib, memory_swap_limit: 512 * mib, cpu_quota: 200_000, ..first.clone() };
@@ -266,7 +267,7 @@ fn use_is_measured() {
     assert!(stats.cpu.expect("cpu").usage_ns > 0);
     let memory = stats.memory.expect("memory");
     assert!(memory.usage > 0 && memory.working_set <= memory.usage, "{memory:?}");
-    assert_eq!(stats.pids.expect("pids").current, 1);
+    assert_eq!(stats.tasks, Some(1));
     scratch.0.kill().expect("kill");
     shell.status();
 }

@@ -78,7 +78,7 @@ pub(super) fn processes(directory: &Path) -> Result<Vec<i32>, Error> {
     let mut pids = Vec::new();
     for path in deepest_first(directory)? {
         // Gone since it was listed, or a threaded group, whose processes its domain lists.
-        let text = file::read_if_present(&path.join("cgroup.procs"))?;
+        let text = file::present(file::read_as(file::Shown::ByRecord, &path.join("cgroup.procs")))?;
         // A process outside our PID namespace is shown as 0, which must never reach kill(2).
         let listed = text.iter().flat_map(|text| text.lines()).filter_map(|pid| pid.parse::<i32>().ok());
         pids.extend(listed.filter(|pid| *pid > 0));

@@ -82,6 +82,11 @@ impl CapabilitySet {
     pub const fn contains(self, number: u32) -> bool {
         self.0 >> number & 1 == 1
     }
+
+    /// The names of those that are in it, without `CAP_`.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        (0..).zip(NAMES).filter(move |(number, _)| self.contains(*number)).map(|(_, name)| name)
+    }
 }
 
 /// The capabilities of a container's processes.
@@ -150,7 +155,7 @@ mod tests {
     use crate::runtime::plan::host::tests::facts;
 
     fn names(set: CapabilitySet) -> Vec<&'static str> {
-        (0..41).filter(|&bit| set.contains(bit)).map(|bit| NAMES[bit as usize]).collect()
+        set.names().collect()
     }
 
     fn planned(add: &[&str], drop: &[&str]) -> Vec<&'static str> {

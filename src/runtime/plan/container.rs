@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     runtime::{
+        cdi,
         cgroup::{self, Limits},
         error::PlanError,
         lsm::{self, ExecLabel},
@@ -72,6 +73,8 @@ pub struct ContainerRequest<'a> {
     pub pod_dir: &'a Path,
     /// Layers of the image mounts.
     pub image_mounts: Vec<ImageMount>,
+    /// What the devices that it names add to it.
+    pub cdi: &'a cdi::Edits,
     /// Full cgroup path, without a mount point.
     pub cgroup: String,
     /// Main process of the container whose PID namespace is shared, for [`NamespaceMode::Target`].
@@ -172,8 +175,9 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
     if request.rootfs.lower.is_empty() {
         return Err(PlanError::NoLayers);
     }
-    let (user, groups) = user::plan(security, &request.image.user)?;
-    let (devices, rules) = device::plan(request)?;
+    let (user, mut groups) = user::plan(security, &request.image.user)?;
+    groups.supplemental.extend(&request.cdi.groups);
+    let (devices, rules) = device::plan(request, &user, &groups)?;
     let capabilities = capability::plan(security, host)?;
     let labels = lsm::selinux::plan(&security.selinux, security.privileged, request.selinux_level)?;
     let mount_label = labels.as_ref().map(|labels| labels.mount_context().to_owned());

@@ -8,8 +8,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerRequest, HostFacts};
+use super::{ContainerRequest, GroupPlan, HostFacts, UserPlan};
 use crate::runtime::{
+    cdi,
     cgroup::{Access, DeviceKind, DeviceRule},
     error::PlanError,
     validate,
@@ -63,14 +64,18 @@ fn defaults(host: &HostFacts) -> impl Iterator<Item = DeviceNode> {
 ///
 /// # Errors
 /// Host paths that are no devices, permissions that are none.
-pub(super) fn plan(request: &ContainerRequest<'_>) -> Result<(Vec<DeviceNode>, Vec<DeviceRule>), PlanError> {
+pub(super) fn plan(
+    request: &ContainerRequest<'_>,
+    user: &UserPlan,
+    groups: &GroupPlan,
+) -> Result<(Vec<DeviceNode>, Vec<DeviceRule>), PlanError> {
     let mut nodes: Vec<DeviceNode> = defaults(request.host).collect();
+    let cdi = request.cdi.devices.iter().map(|device| Ok((from_cdi(device, user, groups)?, device.access)));
+    let cdi: Vec<(DeviceNode, Access)> = cdi.collect::<Result<_, PlanError>>()?;
     if request.config.security.privileged {
         add(&mut nodes, request.host.all_devices()?);
+        add(&mut nodes, cdi.into_iter().map(|(node, _)| node).collect());
         return Ok((nodes, vec![DeviceRule::ALL]));
-    }
-    if let Some(name) = request.config.cdi_devices.first() {
-        return Err(PlanError::CdiDevice(name.clone()));
     }
     let mut rules = DeviceRule::defaults();
     for device in &request.config.devices {
@@ -84,7 +89,28 @@ pub(super) fn plan(request: &ContainerRequest<'_>) -> Result<(Vec<DeviceNode>, V
         rules.extend(found.iter().map(|node| rule(node, access)));
         add(&mut nodes, found);
     }
+    rules.extend(cdi.iter().map(|(node, access)| rule(node, *access)));
+    add(&mut nodes, cdi.into_iter().map(|(node, _)| node).collect());
     Ok((nodes, rules))
+}
+
+/// A node that a CDI device brings. Without an owner of its own it is the container's user's, as far as that is a number.
+fn from_cdi(device: &cdi::Device, user: &UserPlan, groups: &GroupPlan) -> Result<DeviceNode, PlanError> {
+    validate::absolute("device", &device.path)?;
+    let number = |plan: Option<&UserPlan>| match plan {
+        Some(UserPlan::Id(id)) => *id,
+        _ => 0,
+    };
+    Ok(DeviceNode {
+        path: PathBuf::from(&device.path),
+        host_path: device.host_path.clone(),
+        block: device.block,
+        major: device.major,
+        minor: device.minor,
+        mode: device.mode,
+        uid: device.uid.unwrap_or_else(|| number(Some(user))),
+        gid: device.gid.unwrap_or_else(|| number(groups.primary.as_ref())),
+    })
 }
 
 /// Later nodes replace earlier ones of the same path.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ContainerRequest;
 use crate::{
-    runtime::{cgroup::Version, error::PlanError, validate},
+    runtime::{cdi, cgroup::Version, error::PlanError, validate},
     types::{IdMapping, Mount, NamespaceMode, Propagation},
 };
 
@@ -99,6 +99,16 @@ pub enum ReadOnly {
     Recursive,
 }
 
+impl ReadOnly {
+    fn of(readonly: bool, recursive: bool) -> Self {
+        match (readonly, recursive) {
+            (false, _) => Self::No,
+            (true, false) => Self::Plain,
+            (true, true) => Self::Recursive,
+        }
+    }
+}
+
 /// Attributes of a mount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -122,8 +132,8 @@ impl MountFlags {
     }
 }
 
-/// Decides a container's mounts: the file systems that every container has, the pod's files, then what is asked for;
-/// a mount of the request replaces one of ours on the same path, and one on `/dev` replaces all of ours below it.
+/// Decides a container's mounts: the file systems that every container has, the pod's files, what is asked for, then
+/// what CDI devices bring; each replaces earlier ones on the same path, and a mount on `/dev` all of ours below it.
 ///
 /// # Errors
 /// Mounts that are malformed or contradict themselves.
@@ -132,9 +142,14 @@ pub(super) fn plan(request: &ContainerRequest<'_>, label: Option<&str>) -> Resul
     for (index, mount) in asked.iter().enumerate() {
         validate::mount(mount, request.image_mounts.iter().any(|image| image.index == index))?;
     }
+    for mount in &request.cdi.mounts {
+        validate::absolute("mount target", &mount.target)?;
+    }
+    let cdi: Vec<String> = request.cdi.mounts.iter().map(|mount| clean(&mount.target)).collect();
     let targets: Vec<String> = asked.iter().map(|mount| clean(&mount.container_path)).collect();
-    let replaced =
-        |target: &str| targets.iter().any(|asked| asked == target || (asked == "/dev" && target.starts_with("/dev/")));
+    let replaced = |target: &str| {
+        targets.iter().chain(&cdi).any(|asked| asked == target || (asked == "/dev" && target.starts_with("/dev/")))
+    };
     let mut plan = file_systems(request);
     plan.retain(|mount| !replaced(&mount.target));
 
@@ -142,6 +157,10 @@ pub(super) fn plan(request: &ContainerRequest<'_>, label: Option<&str>) -> Resul
     binds.retain(|mount| !targets.contains(&mount.target));
     for (index, (mount, target)) in asked.iter().zip(&targets).enumerate() {
         binds.push(requested(request, index, mount, target, label)?);
+    }
+    for (mount, target) in request.cdi.mounts.iter().zip(&cdi) {
+        binds.retain(|other| other.target != *target);
+        binds.push(from_cdi(request, mount, target));
     }
     // Outer mounts first, or they would hide the inner ones.
     binds.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
@@ -184,7 +203,7 @@ fn sysfs(request: &ContainerRequest<'_>) -> MountSource {
 /// The pod's shared memory and the files that its directory may hold.
 fn pod_files(request: &ContainerRequest<'_>) -> Vec<MountPlan> {
     let readonly = request.config.security.readonly_rootfs;
-    let idmap = if user_namespace(request).is_some() { IdMap::Preferred } else { IdMap::None };
+    let idmap = preferred_idmap(request);
     let shm = match request.pod.namespaces.ipc {
         NamespaceMode::Node => PathBuf::from("/dev/shm"),
         _ => request.pod_dir.join("shm"),
@@ -227,12 +246,26 @@ fn requested(
             relabel: mount.selinux_relabel && label.is_some(),
         }),
     };
-    let readonly = match (mount.readonly, mount.recursive_read_only) {
-        (false, _) => ReadOnly::No,
-        (true, false) => ReadOnly::Plain,
-        (true, true) => ReadOnly::Recursive,
-    };
+    let readonly = ReadOnly::of(mount.readonly, mount.recursive_read_only);
     Ok(MountPlan { target: target.to_owned(), source, flags: MountFlags { readonly, ..MountFlags::default() } })
+}
+
+fn from_cdi(request: &ContainerRequest<'_>, mount: &cdi::Mount, target: &str) -> MountPlan {
+    MountPlan {
+        target: target.to_owned(),
+        source: MountSource::Bind(Bind {
+            path: mount.source.clone(),
+            propagation: mount.propagation,
+            idmap: preferred_idmap(request),
+            ..Bind::default()
+        }),
+        flags: MountFlags {
+            readonly: ReadOnly::of(mount.readonly, mount.recursive_read_only),
+            nosuid: mount.nosuid,
+            nodev: mount.nodev,
+            noexec: mount.noexec,
+        },
+    }
 }
 
 /// In a pod with a user namespace, mounts show ids by its map; another map for one mount is not offered.
@@ -245,6 +278,11 @@ fn idmap(request: &ContainerRequest<'_>, mount: &Mount) -> Result<IdMap, PlanErr
         Some((uids, gids)) if mount.uid_mappings == uids && mount.gid_mappings == gids => Ok(IdMap::Required),
         Some(_) => Err(PlanError::IdMappedMount(mount.container_path.clone())),
     }
+}
+
+/// How mounts show ids of which nothing is said.
+fn preferred_idmap(request: &ContainerRequest<'_>) -> IdMap {
+    if user_namespace(request).is_some() { IdMap::Preferred } else { IdMap::None }
 }
 
 fn user_namespace<'a>(request: &ContainerRequest<'a>) -> Option<(&'a [IdMapping], &'a [IdMapping])> {

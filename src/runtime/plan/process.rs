@@ -58,6 +58,9 @@ fn env(request: &ContainerRequest<'_>) -> Vec<String> {
     for (name, value) in &request.config.envs {
         set(&mut env, format!("{name}={value}"));
     }
+    for entry in &request.cdi.env {
+        set(&mut env, entry.clone());
+    }
     env
 }
 

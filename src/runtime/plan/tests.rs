@@ -2,17 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::{Capability, LinuxNamespaceType, Spec};
+
 use super::{host::tests::facts, *};
 use crate::{
     error::{Classify as _, Kind},
-    runtime::error::PlanError,
+    runtime::{cdi, error::PlanError},
     types::{
         ContainerConfig, Id, IdMapping, ImageSpec, Mount, NamespaceMode, PodConfig, Profile, Propagation, UserNamespace,
     },
 };
 
+mod named_devices;
+
 /// A made-up request; `change` makes it the one of the test.
 fn planned(
+    change: impl FnOnce(&mut PodConfig, &mut ContainerConfig, &mut ImageDefaults),
+) -> Result<ContainerPlan, PlanError> {
+    planned_with(&cdi::Edits::default(), change)
+}
+
+/// The same, with devices by name.
+fn planned_with(
+    edits: &cdi::Edits,
     change: impl FnOnce(&mut PodConfig, &mut ContainerConfig, &mut ImageDefaults),
 ) -> Result<ContainerPlan, PlanError> {
     let id = Id::from_bytes([1; 32]);
@@ -38,6 +50,7 @@ fn planned(
         rootfs: RootfsPlan { lower: vec!["/layers/1".into()], upper: "/c/upper".into(), work: "/c/work".into() },
         pod_dir: Path::new("/run/pod"),
         image_mounts,
+        cdi: edits,
         cgroup: "/pod1/c1".to_owned(),
         target_pid: None,
         selinux_level: "",
@@ -301,4 +314,37 @@ fn absurd_requests_are_refused_as_the_callers_fault() {
     (letters.host_path, letters.permissions) = ("/dev/null".to_owned(), "rx".to_owned());
     let result = planned(|_, config, _| config.devices = vec![letters]);
     assert!(matches!(result, Err(PlanError::InvalidDevicePermissions(_))));
+}
+
+#[test]
+fn plans_are_told_as_oci_specifications() {
+    let mut pod = PodConfig { hostname: "web-1".to_owned(), ..PodConfig::default() };
+    let plan = planned(|pod, config, _| {
+        pod.namespaces.ipc = NamespaceMode::Node;
+        config.mounts.push(Mount { readonly: true, ..bind("/data", "/mnt") });
+        config.resources.memory_limit = 1 << 20;
+    });
+    pod.namespaces.ipc = NamespaceMode::Node;
+    let json = container_spec(&plan.expect("a plan"), &pod);
+    let spec: Spec = serde_json::from_value(json).expect("a specification");
+    let process = spec.process().as_ref().expect("a process");
+    assert_eq!(process.args().as_deref(), Some(&["/entry".to_owned(), "serve".to_owned()][..]));
+    assert_eq!(process.user().username().as_deref(), Some("www"));
+    let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
+    assert!(bounding.is_some_and(|set| set.contains(&Capability::Chown)), "{bounding:?}");
+    let mounts = spec.mounts().as_ref().expect("mounts");
+    let data = mounts.iter().find(|mount| mount.destination() == Path::new("/mnt")).expect("the mount");
+    assert_eq!(data.source().as_deref(), Some(Path::new("/data")));
+    assert!(data.options().as_ref().is_some_and(|options| options.contains(&"ro".to_owned())), "{data:?}");
+    let linux = spec.linux().as_ref().expect("linux");
+    let namespaces = linux.namespaces().as_ref().expect("namespaces");
+    let named: Vec<_> = namespaces.iter().map(|it| (it.typ(), it.path().clone())).collect();
+    assert!(named.contains(&(LinuxNamespaceType::Network, Some("/run/pod/ns/net".into()))), "{named:?}");
+    assert!(!named.iter().any(|(kind, _)| *kind == LinuxNamespaceType::Ipc), "that of the host: {named:?}");
+    let memory = linux.resources().as_ref().and_then(|resources| resources.memory().as_ref());
+    assert_eq!(memory.and_then(|memory| memory.limit()), Some(1 << 20));
+
+    let json = pod_spec(&pod, Path::new("/run/pod"), "/pod1");
+    let spec: Spec = serde_json::from_value(json).expect("a specification");
+    assert_eq!(spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()), Some("/pod1".into()));
 }

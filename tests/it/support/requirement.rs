@@ -21,6 +21,10 @@ pub(crate) enum Requirement {
     AppArmor,
     /// The kernel's SCTP.
     Sctp,
+    /// Debian's `containernetworking-plugins`.
+    CniPlugins,
+    /// `iptables` that can list rules here; the portmap plugin uses it.
+    Iptables,
 }
 
 impl Requirement {
@@ -45,6 +49,10 @@ impl Requirement {
                 nix::sys::socket::SockProtocol::Sctp,
             )
             .is_ok(),
+            Self::CniPlugins => ["bridge", "host-local", "portmap", "tuning"]
+                .iter()
+                .all(|plugin| file(&format!("/usr/lib/cni/{plugin}"))),
+            Self::Iptables => runs("iptables", "--list-rules"),
         }
     }
 }

@@ -111,7 +111,11 @@ fn a_status_has_all_that_kubelet_demands() {
     assert_eq!((network.ip.as_str(), network.additional_ips[0].ip.as_str()), ("10.88.0.2", "fd00::2"));
     let on_host = PodView { ips: Vec::new(), ..pod };
     assert_eq!(status_to_wire(&on_host).network.map(|network| network.ip), Some(String::new()));
-    assert_eq!(details(&on_host)["config"]["metadata"]["name"], "p");
+    let details = details(&on_host, serde_json::json!({ "hostname": "h" }));
+    assert_eq!(
+        (&details["config"]["metadata"]["name"], &details["runtimeSpec"]["hostname"]),
+        (&"p".into(), &"h".into())
+    );
 }
 
 #[test]

@@ -19,14 +19,15 @@ fn file(text: &str) -> (tempfile::TempDir, Flags) {
 /// Every key of the settings, as `network.mtu`.
 fn keys() -> Vec<String> {
     let Ok(Value::Table(table)) = Value::try_from(Settings::default()) else { panic!("settings are a table") };
-    let mut keys = Vec::new();
-    for (key, value) in table {
-        match value {
-            Value::Table(section) => keys.extend(section.keys().map(|inner| format!("{key}.{inner}"))),
-            _ => keys.push(key),
-        }
-    }
-    keys
+    keys_of("", &table)
+}
+
+fn keys_of(prefix: &str, table: &Table) -> Vec<String> {
+    let of = |(key, value): (&String, &Value)| match value {
+        Value::Table(section) => keys_of(&format!("{prefix}{key}."), section),
+        _ => vec![format!("{prefix}{key}")],
+    };
+    table.iter().flat_map(of).collect()
 }
 
 #[test]
@@ -113,6 +114,7 @@ fn settings_that_cannot_be_are_refused() {
         ("network.mtu.x=1", "there is no such setting"),
         ("root=relative", "must be an absolute path"),
         ("socket.path=relative", "must be an absolute path"),
+        ("network.cni.bin_dirs=[\"relative\"]", "network.cni.bin_dirs"),
         ("cgroup.driver=runc", "unknown variant `runc`"),
         ("runtime.handlers=[\"\"]", "always there"),
         ("nonsense", "nonsense"),

@@ -159,15 +159,20 @@ impl Stdio {
         // A terminal has only one output.
         let asked = Streams { stderr: asked.stderr && self.terminal.is_none(), ..asked };
         let granted = Streams { stdin: asked.stdin && self.input.as_ref().is_some_and(Input::is_open), ..asked };
-        let (mut client, theirs) = Client::new(granted, poller)?;
-        for output in self.outputs.iter().filter(|output| output.source.is_none()) {
-            client.close(output.stream);
-        }
-        if !client.is_gone() {
-            self.clients.push(client);
-        }
-        self.settle()?;
+        let (client, theirs) = Client::new(granted, poller)?;
+        self.adopt(client)?;
         Ok((granted, theirs))
+    }
+
+    /// Takes a client in, and closes what there is not for it.
+    pub(super) fn adopt(&mut self, mut client: Client) -> io::Result<()> {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !self.outputs.iter().any(|output| output.stream == stream && output.source.is_some()) {
+                client.close(stream);
+            }
+        }
+        self.clients.push(client);
+        self.settle()
     }
 
     /// Goes on in a new log file.

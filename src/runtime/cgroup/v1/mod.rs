@@ -5,12 +5,13 @@
 
 mod cpuset;
 mod effective;
+mod metrics;
 mod settings;
 mod stats;
 
 use std::path::{Path, PathBuf};
 
-use super::{Entrance, Error, Limits, Stats, file, setting, tree};
+use super::{Entrance, Error, Limits, Metrics, Stats, file, setting, tree};
 use crate::types::Resources;
 
 /// A mounted hierarchy.
@@ -96,6 +97,11 @@ impl Layout {
     /// Measures `path`.
     pub(super) fn stats(&self, path: &Path) -> Result<Stats, Error> {
         stats::read(self, path)
+    }
+
+    /// Reads all that metrics tell of `path`.
+    pub(super) fn metrics(&self, path: &Path) -> Result<Metrics, Error> {
+        metrics::read(self, path)
     }
 
     /// Reads the limits in force on `path`.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Layout;
 use crate::{
-    runtime::cgroup::{Cpu, Error, Io, Memory, Pids, Pressure, Stats, Throttling, file},
+    runtime::cgroup::{Cpu, Error, Io, Memory, Pressure, Stats, file},
     types::Timestamp,
 };
 
@@ -19,11 +19,9 @@ pub(super) fn read(layout: &Layout, path: &Path) -> Result<Stats, Error> {
         None => Ok::<_, Error>(None),
     };
     let cpu = match layout.directory("cpuacct", path) {
-        Some(directory) => Some(Cpu {
-            usage_ns: file::number(&directory.join("cpuacct.usage"))?,
-            throttling: throttling(layout, path)?,
-            pressure: pressure("cpu.pressure")?,
-        }),
+        Some(directory) => {
+            Some(Cpu { usage_ns: file::number(&directory.join("cpuacct.usage"))?, pressure: pressure("cpu.pressure")? })
+        }
         None => None,
     };
     let memory = match layout.directory("memory", path) {
@@ -34,48 +32,46 @@ pub(super) fn read(layout: &Layout, path: &Path) -> Result<Stats, Error> {
         }
         None => None,
     };
-    let pids = match layout.directory("pids", path) {
-        Some(directory) => Some(Pids {
-            current: file::number(&directory.join("pids.current"))?,
-            limit: file::bound(&directory.join("pids.max"))?,
-        }),
+    let tasks = match layout.directory("pids", path) {
+        Some(directory) => Some(file::number(&directory.join("pids.current"))?),
         None => None,
     };
     let io = pressure("io.pressure")?.map(|pressure| Io { pressure: Some(pressure) });
-    Ok(Stats { at, cpu, memory, pids, io })
-}
-
-fn throttling(layout: &Layout, path: &Path) -> Result<Option<Throttling>, Error> {
-    let Some(directory) = layout.directory("cpu", path) else { return Ok(None) };
-    let text = file::read(&directory.join("cpu.stat"))?;
-    Ok(file::keyed(&text, "nr_periods").map(|periods| Throttling {
-        periods,
-        throttled_periods: file::keyed(&text, "nr_throttled").unwrap_or(0),
-        throttled_ns: file::keyed(&text, "throttled_time").unwrap_or(0),
-    }))
+    Ok(Stats { at, cpu, memory, tasks, io })
 }
 
 /// From `memory.stat`, whose `total_` lines count the groups below as `memory.usage_in_bytes` does.
 fn memory(usage: u64, text: &str) -> Memory {
-    let total = |key: &str| file::keyed(text, key).unwrap_or(0);
-    let limit = |key: &str| file::keyed(text, key).filter(|limit| *limit < UNLIMITED);
-    let memory_limit = limit("hierarchical_memory_limit");
-    let swap = file::keyed(text, "total_swap");
-    let swap_limit = match (limit("hierarchical_memsw_limit"), memory_limit) {
-        (Some(both), Some(memory)) => Some(both.saturating_sub(memory)),
+    let mut memory = Memory { usage, ..Memory::default() };
+    let mut joint_limit = None;
+    for (key, value) in file::pairs(text) {
+        match key {
+            "hierarchical_memory_limit" => memory.limit = limit(value),
+            "hierarchical_memsw_limit" => joint_limit = limit(value),
+            "total_cache" => memory.cache = value,
+            "total_rss" => memory.rss = value,
+            "total_mapped_file" => memory.mapped_file = value,
+            "total_swap" => memory.swap = Some(value),
+            "total_pgfault" => memory.page_faults = value,
+            "total_pgmajfault" => memory.major_page_faults = value,
+            "total_inactive_file" => memory.inactive_file = value,
+            "total_active_file" => memory.active_file = value,
+            _ => {}
+        }
+    }
+    memory.working_set = usage.saturating_sub(memory.inactive_file);
+    memory.swap_available = match (joint_limit, memory.limit) {
+        (Some(both), Some(memory_alone)) => {
+            Some(both.saturating_sub(memory_alone).saturating_sub(memory.swap.unwrap_or(0)))
+        }
         _ => None,
     };
-    Memory {
-        usage,
-        working_set: usage.saturating_sub(total("total_inactive_file")),
-        rss: total("total_rss"),
-        limit: memory_limit,
-        page_faults: total("total_pgfault"),
-        major_page_faults: total("total_pgmajfault"),
-        swap,
-        swap_available: swap_limit.map(|limit| limit.saturating_sub(swap.unwrap_or(0))),
-        pressure: None,
-    }
+    memory
+}
+
+/// A limit that is one.
+pub(super) fn limit(value: u64) -> Option<u64> {
+    Some(value).filter(|value| *value < UNLIMITED)
 }
 
 #[cfg(test)]
@@ -84,10 +80,21 @@ mod tests {
 
     #[test]
     fn memory_counts_the_groups_below_and_sees_through_no_limit() {
-        let text = "rss 1\npgfault 9\nhierarchical_memory_limit 9223372036854771712\ntotal_rss 40\ntotal_pgfault 12\n\
-                    total_pgmajfault 3\ntotal_inactive_file 30\n";
-        let expected =
-            Memory { usage: 100, working_set: 70, rss: 40, page_faults: 12, major_page_faults: 3, ..Memory::default() };
+        let text = "rss 1\npgfault 9\nhierarchical_memory_limit 9223372036854771712\ntotal_cache 50\ntotal_rss 40\n\
+                    total_mapped_file 5\ntotal_pgfault 12\ntotal_pgmajfault 3\ntotal_inactive_file 30\n\
+                    total_active_file 20\n";
+        let expected = Memory {
+            usage: 100,
+            working_set: 70,
+            rss: 40,
+            cache: 50,
+            active_file: 20,
+            inactive_file: 30,
+            mapped_file: 5,
+            page_faults: 12,
+            major_page_faults: 3,
+            ..Memory::default()
+        };
         assert_eq!(memory(100, text), expected);
         assert_eq!(memory(10, text).working_set, 0);
     }

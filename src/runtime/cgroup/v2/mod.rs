@@ -3,6 +3,7 @@
 mod delegate;
 mod device_filter;
 mod effective;
+mod metrics;
 mod settings;
 mod stats;
 mod weight;
@@ -11,7 +12,7 @@ pub(super) use weight::from_shares;
 
 use std::path::{Path, PathBuf};
 
-use super::{Entrance, Error, Limits, Stats, file, setting, tree};
+use super::{Entrance, Error, Limits, Metrics, Stats, file, setting, tree};
 use crate::types::Resources;
 
 /// The mounted hierarchy.
@@ -73,6 +74,11 @@ impl Layout {
     /// Measures `path`.
     pub(super) fn stats(&self, path: &Path) -> Result<Stats, Error> {
         stats::read(&self.directory(path))
+    }
+
+    /// Reads all that metrics tell of `path`.
+    pub(super) fn metrics(&self, path: &Path) -> Result<Metrics, Error> {
+        metrics::read(&self.directory(path))
     }
 
     /// Reads the limits in force on `path`.

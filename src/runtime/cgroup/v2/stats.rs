@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    runtime::cgroup::{Cpu, Error, Io, Memory, Pids, Pressure, Stats, Throttling, file},
+    runtime::cgroup::{Cpu, Error, Io, Memory, Pressure, Stats, file},
     types::Timestamp,
 };
 
@@ -15,45 +15,37 @@ pub(super) fn read(directory: &Path) -> Result<Stats, Error> {
     };
     // `cpu.stat` is there even without the controller, `memory.current` and `pids.current` are not.
     let text = file::read(&directory.join("cpu.stat"))?;
-    let cpu = Some(Cpu { pressure: pressure("cpu.pressure")?, ..cpu(&text) });
+    let usage_us = file::keyed(&text, "usage_usec").unwrap_or(0);
+    let cpu = Some(Cpu { usage_ns: usage_us.saturating_mul(1_000), pressure: pressure("cpu.pressure")? });
     let memory = match file::bound(&directory.join("memory.current"))? {
         Some(usage) => Some(Memory { pressure: pressure("memory.pressure")?, ..memory(directory, usage)? }),
         None => None,
     };
-    let pids = match file::bound(&directory.join("pids.current"))? {
-        Some(current) => Some(Pids { current, limit: file::bound(&directory.join("pids.max"))? }),
-        None => None,
-    };
+    let tasks = file::bound(&directory.join("pids.current"))?;
     let io = pressure("io.pressure")?.map(|pressure| Io { pressure: Some(pressure) });
-    Ok(Stats { at, cpu, memory, pids, io })
-}
-
-fn cpu(text: &str) -> Cpu {
-    let nanoseconds = |key: &str| file::keyed(text, key).unwrap_or(0).saturating_mul(1_000);
-    let throttling = file::keyed(text, "nr_periods").map(|periods| Throttling {
-        periods,
-        throttled_periods: file::keyed(text, "nr_throttled").unwrap_or(0),
-        throttled_ns: nanoseconds("throttled_usec"),
-    });
-    Cpu { usage_ns: nanoseconds("usage_usec"), throttling, pressure: None }
+    Ok(Stats { at, cpu, memory, tasks, io })
 }
 
 fn memory(directory: &Path, usage: u64) -> Result<Memory, Error> {
     let text = file::read(&directory.join("memory.stat"))?;
-    let count = |key: &str| file::keyed(&text, key).unwrap_or(0);
-    let swap = file::bound(&directory.join("memory.swap.current"))?;
+    let mut memory = Memory { usage, limit: file::bound(&directory.join("memory.max"))?, ..Memory::default() };
+    for (key, value) in file::pairs(&text) {
+        match key {
+            "anon" => memory.rss = value,
+            "file" => memory.cache = value,
+            "file_mapped" => memory.mapped_file = value,
+            "inactive_file" => memory.inactive_file = value,
+            "active_file" => memory.active_file = value,
+            "pgfault" => memory.page_faults = value,
+            "pgmajfault" => memory.major_page_faults = value,
+            _ => {}
+        }
+    }
+    memory.working_set = usage.saturating_sub(memory.inactive_file);
+    memory.swap = file::bound(&directory.join("memory.swap.current"))?;
     let swap_limit = file::bound(&directory.join("memory.swap.max"))?;
-    Ok(Memory {
-        usage,
-        working_set: usage.saturating_sub(count("inactive_file")),
-        rss: count("anon"),
-        limit: file::bound(&directory.join("memory.max"))?,
-        page_faults: count("pgfault"),
-        major_page_faults: count("pgmajfault"),
-        swap,
-        swap_available: swap_limit.map(|limit| limit.saturating_sub(swap.unwrap_or(0))),
-        pressure: None,
-    })
+    memory.swap_available = swap_limit.map(|limit| limit.saturating_sub(memory.swap.unwrap_or(0)));
+    Ok(memory)
 }
 
 /// Bytes in use that no reclaim of page cache can free; 0 without the controller.
@@ -81,26 +73,30 @@ mod tests {
     #[test]
     fn all_is_measured_in_nanoseconds_and_bytes() {
         let dir = tree(&[
-            ("cpu.stat", "usage_usec 12\nuser_usec 10\nnr_periods 4\nnr_throttled 2\nthrottled_usec 7\n"),
+            ("cpu.stat", "usage_usec 12\nuser_usec 10\n"),
             ("cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n"),
             ("memory.current", "1000\n"),
-            ("memory.stat", "anon 300\nfile 600\ninactive_file 400\nactive_file 100\npgfault 8\npgmajfault 1\n"),
+            (
+                "memory.stat",
+                "anon 300\nfile 600\nfile_mapped 70\ninactive_file 400\nactive_file 100\npgfault 8\npgmajfault 1\n",
+            ),
             ("memory.max", "2000\n"),
             ("memory.swap.current", "10\n"),
             ("memory.swap.max", "50\n"),
             ("pids.current", "3\n"),
-            ("pids.max", "max\n"),
         ]);
         let stats = read(dir.path()).expect("stats");
         let cpu = stats.cpu.expect("cpu");
         assert_eq!(cpu.usage_ns, 12_000);
-        let throttling = Throttling { periods: 4, throttled_periods: 2, throttled_ns: 7_000 };
-        assert_eq!(cpu.throttling, Some(throttling));
         assert_eq!(cpu.pressure.expect("pressure").some.total_ns, 5_000);
         let expected = Memory {
             usage: 1000,
             working_set: 600,
             rss: 300,
+            cache: 600,
+            active_file: 100,
+            inactive_file: 400,
+            mapped_file: 70,
             limit: Some(2000),
             page_faults: 8,
             major_page_faults: 1,
@@ -109,7 +105,7 @@ mod tests {
             pressure: None,
         };
         assert_eq!(stats.memory, Some(expected));
-        assert_eq!(stats.pids, Some(Pids { current: 3, limit: None }));
+        assert_eq!(stats.tasks, Some(3));
         assert_eq!(stats.io, None);
         assert_eq!(unreclaimable(dir.path()).expect("unreclaimable"), 500);
     }
@@ -118,7 +114,7 @@ mod tests {
     fn missing_controllers_are_told_by_their_absence() {
         let dir = tree(&[("cpu.stat", "usage_usec 1\n")]);
         let stats = read(dir.path()).expect("stats");
-        assert_eq!((stats.memory, stats.pids), (None, None));
+        assert_eq!((stats.memory, stats.tasks), (None, None));
         assert_eq!(unreclaimable(dir.path()).expect("unreclaimable"), 0);
         assert!(read(&dir.path().join("gone")).is_err());
     }

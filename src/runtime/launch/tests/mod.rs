@@ -127,6 +127,7 @@ impl Bed {
 
     fn plan(&self, pod: &PodConfig, config: &ContainerConfig) -> ContainerPlan {
         let request = ContainerRequest {
+            cdi: &crate::runtime::cdi::Edits::default(),
             id: &self.id,
             pod_id: &self.id,
             pod,

@@ -1,0 +1,34 @@
+//! The Container Device Interface: devices by name, and what a container needs for them by files of their vendors.
+//!
+//! Specification files are read whenever a container names a device, so that a change of them needs no restart. What
+//! comes out is plain data, with all that the host has to be asked for already in it; `plan/` makes it part of a plan.
+
+mod edits;
+mod error;
+mod name;
+mod registry;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use edits::{Device, Edits, Mount};
+pub use error::Error;
+use registry::Registry;
+
+use crate::types::ContainerConfig;
+
+/// What the devices that a container names, in the request or in annotations, add to it.
+///
+/// `dirs` are the directories of specifications; what a later one says of a device wins over an earlier one.
+///
+/// # Errors
+/// Names the device that there is not, that two files describe, or that needs what this engine has not.
+pub fn edits(dirs: &[PathBuf], config: &ContainerConfig) -> Result<Edits, Error> {
+    let names = name::requested(config)?;
+    if names.is_empty() {
+        return Ok(Edits::default());
+    }
+    Registry::read(dirs).edits(&names)
+}
