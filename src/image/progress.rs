@@ -65,18 +65,17 @@ pub(super) struct BlobWatch {
 }
 
 impl BlobWatch {
-    /// It begins, perhaps anew.
-    pub(super) fn begun(&self) {
-        if let Some(blob) = self.progress.lock().get_mut(self.position) {
-            (blob.state, blob.transferred) = (BlobState::Moving, 0);
-        }
-    }
-
     /// More bytes have come through.
     pub(super) fn moved(&self, bytes: u64) {
         if let Some(blob) = self.progress.lock().get_mut(self.position) {
-            blob.state = BlobState::Moving;
             blob.transferred += bytes;
+        }
+    }
+
+    /// That many bytes have come through.
+    pub(super) fn reached(&self, bytes: u64) {
+        if let Some(blob) = self.progress.lock().get_mut(self.position) {
+            (blob.state, blob.transferred) = (BlobState::Moving, bytes);
         }
     }
 

@@ -205,7 +205,8 @@ async fn receive(
     stream: BlobStream,
     watch: BlobWatch,
 ) -> Result<ReceivedLayer, Error> {
-    watch.begun();
+    // It may be the second attempt.
+    watch.reached(0);
     let (sender, chunks) = chunks();
     let expected = Expected { digest: descriptor.digest, size: descriptor.size };
     let passed = {

@@ -55,6 +55,34 @@ pub(in crate::image) struct Tally {
     /// The layer hides everything in the layers below.
     #[serde(default)]
     pub(in crate::image) opaque: bool,
+    /// Hard links to files that only a layer below can have.
+    #[serde(default)]
+    pub(in crate::image) links: Vec<LowerLink>,
+}
+
+/// A hard link to a file that is not in the same layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::image) struct LowerLink {
+    /// The link, from the layer's root.
+    #[serde(with = "path")]
+    pub(in crate::image) path: Vec<u8>,
+    /// The file, from the root of the layer that has it.
+    #[serde(with = "path")]
+    pub(in crate::image) target: Vec<u8>,
+}
+
+/// A path, which may be any bytes, in JSON.
+mod path {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(path: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        BASE64.encode(path).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        BASE64.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
 /// Paths, which may be any bytes, in JSON.
@@ -269,7 +297,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Makes another name of something that came earlier in this layer.
+    /// Makes another name of something that came earlier in this layer, or notes that it must be in a layer below.
     fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> Result<(), Error> {
         let failed = |source: io::Error| Error::File { operation: "link", path: shown(&header.path), source };
         let refuse = |reason| Error::Path { path: shown(&header.path), reason };
@@ -277,9 +305,14 @@ impl Applier {
         let Purpose::Content { parent: target_parent, name: target } = target.purpose()? else {
             return Err(refuse("it is a hard link to something that is no file"));
         };
-        let missing = || refuse("it is a hard link to a file that is not in this layer");
-        let target_directory = self.tree.existing_directory(target_parent).map_err(|_| missing())?;
-        let found = fs::statat(&target_directory, target, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| missing())?;
+        let here = self.tree.existing_directory(target_parent).ok().and_then(|directory| {
+            let found = fs::statat(&directory, target, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            Some((directory, found))
+        });
+        let Some((target_directory, found)) = here else {
+            let target = [target_parent, &[target]].concat().join(&b'/');
+            return self.lower_link(parent, name, target).map_err(failed);
+        };
         if FileType::from_raw_mode(found.st_mode) == FileType::Directory || tree::is_whiteout(&found) {
             return Err(refuse("it is a hard link to something that is no file"));
         }
@@ -290,6 +323,33 @@ impl Applier {
         }
         let link = |directory: BorrowedFd<'_>| fs::linkat(&target_directory, target, directory, name, AtFlags::empty());
         self.place(parent, name, link).map_err(failed)
+    }
+
+    /// Notes a hard link to a file that is not here. Until it is made, nothing has its name.
+    fn lower_link(&mut self, parent: &[&[u8]], name: &[u8], target: Vec<u8>) -> io::Result<()> {
+        let directory = self.tree.directory(parent)?;
+        if fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            tree::remove(directory, name)?;
+            self.tree.forget_recent();
+        }
+        let path = [parent, &[name]].concat().join(&b'/');
+        // A link to such a link is one to the same file.
+        let earlier = self.tally.links.iter().find(|link| link.path == target);
+        let target = earlier.map_or(target, |link| link.target.clone());
+        self.times_names += path.len() + target.len();
+        self.tally.links.retain(|link| link.path != path);
+        self.tally.links.push(LowerLink { path, target });
+        Ok(())
+    }
+
+    /// Whether the layer itself has something of this name.
+    fn has(&self, path: &[u8]) -> bool {
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&b""[..], path),
+        };
+        let found = self.tree.real_directory(parent).map(|parent| fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW));
+        matches!(found, Ok(Ok(_)))
     }
 
     fn symbolic_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> io::Result<()> {
@@ -354,7 +414,10 @@ impl Applier {
     }
 
     fn finish(mut self) -> Result<Tally, Error> {
-        self.filler.finish()?;
+        std::mem::take(&mut self.filler).finish()?;
+        // What came later under the same name has taken its place.
+        let links = std::mem::take(&mut self.tally.links);
+        self.tally.links = links.into_iter().filter(|link| !self.has(&link.path)).collect();
         // A later entry of the same directory wins, and one that was removed since is passed over.
         for (path, time) in &self.times {
             if let Ok(directory) = self.tree.real_directory(path) {

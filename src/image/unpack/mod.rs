@@ -14,11 +14,14 @@ mod layer;
 mod pipe;
 mod tree;
 
-pub(super) use apply::{Limits, Tally};
+pub(super) use apply::{Limits, LowerLink, Tally};
 pub(super) use attributes::{Attributes, is_opaque};
 pub(super) use compression::Compression;
 pub use error::Error;
+pub(super) use error::shown;
 pub(super) use layer::{Expected, Unpacked, unpack};
+
+pub(super) use tree::is_whiteout;
 
 #[cfg(test)]
 mod tests;

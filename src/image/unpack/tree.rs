@@ -170,7 +170,7 @@ impl Tree {
 }
 
 /// Whether this is overlayfs' mark for a name that is hidden.
-pub(super) fn is_whiteout(stat: &Stat) -> bool {
+pub(in crate::image) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
