@@ -13,10 +13,9 @@ use rustix::{
     fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Error,
+    Error, Tally,
     attributes::{Attributes, make_opaque, set_time},
     entry_path::{EntryPath, Purpose},
     error::shown,
@@ -24,6 +23,8 @@ use super::{
     tree::{self, Tree},
 };
 use crate::image::tar::{Header, Kind, Reader, Time};
+
+mod hard_link;
 
 /// How large a layer may become.
 #[derive(Debug, Clone, Copy)]
@@ -39,64 +40,6 @@ pub(in crate::image) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { entries: 4_000_000, bytes: 256 << 30, names: 64 << 20 }
-    }
-}
-
-/// What a layer takes, and what of it still depends on the layers below.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::image) struct Tally {
-    /// Bytes, each file rounded up to whole pages.
-    pub(in crate::image) bytes: u64,
-    /// Files, directories and everything else that has an inode.
-    pub(in crate::image) inodes: u64,
-    /// Directories whose attributes the layer does not give; see [`Tree::implicit_directories`].
-    #[serde(default, with = "paths")]
-    pub(in crate::image) implicit: Vec<Vec<u8>>,
-    /// The layer hides everything in the layers below.
-    #[serde(default)]
-    pub(in crate::image) opaque: bool,
-    /// Hard links to files that only a layer below can have.
-    #[serde(default)]
-    pub(in crate::image) links: Vec<LowerLink>,
-}
-
-/// A hard link to a file that is not in the same layer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::image) struct LowerLink {
-    /// The link, from the layer's root.
-    #[serde(with = "path")]
-    pub(in crate::image) path: Vec<u8>,
-    /// The file, from the root of the layer that has it.
-    #[serde(with = "path")]
-    pub(in crate::image) target: Vec<u8>,
-}
-
-/// A path, which may be any bytes, in JSON.
-mod path {
-    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(path: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        BASE64.encode(path).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        BASE64.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-/// Paths, which may be any bytes, in JSON.
-mod paths {
-    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(paths: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
-        paths.iter().map(|path| BASE64.encode(path)).collect::<Vec<_>>().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
-        let paths = Vec::<String>::deserialize(deserializer)?;
-        paths.iter().map(|path| BASE64.decode(path).map_err(D::Error::custom)).collect()
     }
 }
 
@@ -295,61 +238,6 @@ impl Applier {
         self.times_names += path.len();
         self.times.push((path, header.mtime));
         Ok(())
-    }
-
-    /// Makes another name of something that came earlier in this layer, or notes that it must be in a layer below.
-    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> Result<(), Error> {
-        let failed = |source: io::Error| Error::File { operation: "link", path: shown(&header.path), source };
-        let refuse = |reason| Error::Path { path: shown(&header.path), reason };
-        let target = EntryPath::parse(&header.link)?;
-        let Purpose::Content { parent: target_parent, name: target } = target.purpose()? else {
-            return Err(refuse("it is a hard link to something that is no file"));
-        };
-        let here = self.tree.existing_directory(target_parent).ok().and_then(|directory| {
-            let found = fs::statat(&directory, target, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-            Some((directory, found))
-        });
-        let Some((target_directory, found)) = here else {
-            let target = [target_parent, &[target]].concat().join(&b'/');
-            return self.lower_link(parent, name, target).map_err(failed);
-        };
-        if FileType::from_raw_mode(found.st_mode) == FileType::Directory || tree::is_whiteout(&found) {
-            return Err(refuse("it is a hard link to something that is no file"));
-        }
-        let directory = self.tree.directory(parent).map_err(failed)?;
-        let there = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-        if there.is_ok_and(|there| (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)) {
-            return Ok(());
-        }
-        let link = |directory: BorrowedFd<'_>| fs::linkat(&target_directory, target, directory, name, AtFlags::empty());
-        self.place(parent, name, link).map_err(failed)
-    }
-
-    /// Notes a hard link to a file that is not here. Until it is made, nothing has its name.
-    fn lower_link(&mut self, parent: &[&[u8]], name: &[u8], target: Vec<u8>) -> io::Result<()> {
-        let directory = self.tree.directory(parent)?;
-        if fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            tree::remove(directory, name)?;
-            self.tree.forget_recent();
-        }
-        let path = [parent, &[name]].concat().join(&b'/');
-        // A link to such a link is one to the same file.
-        let earlier = self.tally.links.iter().find(|link| link.path == target);
-        let target = earlier.map_or(target, |link| link.target.clone());
-        self.times_names += path.len() + target.len();
-        self.tally.links.retain(|link| link.path != path);
-        self.tally.links.push(LowerLink { path, target });
-        Ok(())
-    }
-
-    /// Whether the layer itself has something of this name.
-    fn has(&self, path: &[u8]) -> bool {
-        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
-            Some(at) => (&path[..at], &path[at + 1..]),
-            None => (&b""[..], path),
-        };
-        let found = self.tree.real_directory(parent).map(|parent| fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW));
-        matches!(found, Ok(Ok(_)))
     }
 
     fn symbolic_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> io::Result<()> {
