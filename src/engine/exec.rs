@@ -15,8 +15,9 @@ use crate::{
     runtime::plan,
 };
 
-/// Of each stream so much is returned; the rest is read and dropped, so that the command never blocks on it.
-const LIMIT: usize = 16 << 20;
+/// Of both streams together so much is returned; the rest is read and dropped, so that the command never blocks on it.
+/// kubelet takes no answer over 16 MiB, and the answer is a little more than the output.
+const LIMIT: usize = (16 << 20) - (4 << 10);
 /// How long after the command's end its output is waited for when something it left behind keeps the pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
 /// Bytes read at once.
@@ -102,7 +103,10 @@ async fn collect(
             }
         }
     };
-    Ok(ExecOutput { stdout: out.take(), stderr: err.take(), code: status.code })
+    let (mut stdout, mut stderr) = (out.take(), err.take());
+    stderr.truncate(LIMIT - stdout.len().min(LIMIT / 2));
+    stdout.truncate(LIMIT - stderr.len());
+    Ok(ExecOutput { stdout, stderr, code: status.code })
 }
 
 /// What has been read of one stream.

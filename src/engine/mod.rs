@@ -11,6 +11,7 @@
 //! up does not leave half a pod behind, and its retry gets the result.
 
 mod container;
+mod cpu_rate;
 mod error;
 mod events;
 mod exec;

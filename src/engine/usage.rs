@@ -9,6 +9,7 @@ use std::{
 use super::{
     ContainerFilter, ContainerState, ContainerUsage, Engine, Error, PodFilter, PodUsage,
     container::{Container, passes},
+    cpu_rate::CpuRate,
     pod::Pod,
 };
 use crate::{
@@ -89,12 +90,16 @@ impl Engine {
 
     fn measure_pod(&self, pod: &Pod) -> Result<PodUsage, Error> {
         let at = Timestamp::now();
-        let cgroup = unless_missing(self.parts.cgroups.open(&pod.cgroup).stats(), &pod.cgroup)?;
+        let cgroup = self.parts.cgroups.open(&pod.cgroup);
+        let stats = unless_missing(cgroup.stats(), &pod.cgroup)?;
+        let stats = stats.unwrap_or_else(|| cgroup::Stats { at, ..Default::default() });
         let containers = self.running_containers(pod);
         Ok(PodUsage {
             pod: pod.view(),
             at,
-            cgroup: cgroup.unwrap_or_else(|| cgroup::Stats { at, ..Default::default() }),
+            cpu_rate: rate(&pod.cpu_rate, &stats),
+            cgroup: stats,
+            tasks: cgroup.tasks().map_err(|source| unreadable(&pod.cgroup, source))?,
             interfaces: self.interfaces(pod)?,
             containers: containers.iter().filter_map(|container| self.measure(container).ok()).collect(),
         })
@@ -126,6 +131,7 @@ impl Engine {
         Ok(ContainerUsage {
             container: container.view(),
             at,
+            cpu_rate: rate(&container.cpu_rate, &cgroup),
             cgroup,
             writable_layer: self.measure_layer(&container.id)?,
         })
@@ -143,6 +149,10 @@ impl Engine {
         self.usage.keep(id, usage.clone());
         Ok(usage)
     }
+}
+
+fn rate(cpu_rate: &CpuRate, stats: &cgroup::Stats) -> Option<u64> {
+    stats.cpu.as_ref().and_then(|cpu| cpu_rate.update(stats.at, cpu.usage_ns))
 }
 
 /// A caller's cgroup for a pod may not be there before the pod's first container; then there is nothing to tell.

@@ -167,6 +167,8 @@ pub struct ContainerUsage {
     pub at: Timestamp,
     /// Its cgroup's counters.
     pub cgroup: crate::runtime::cgroup::Stats,
+    /// CPU time it used a second since it was measured before, ns.
+    pub cpu_rate: Option<u64>,
     /// Its writable layer.
     pub writable_layer: crate::types::FilesystemUsage,
 }
@@ -180,6 +182,10 @@ pub struct PodUsage {
     pub at: Timestamp,
     /// Its cgroup's counters.
     pub cgroup: crate::runtime::cgroup::Stats,
+    /// CPU time it used a second since it was measured before, ns.
+    pub cpu_rate: Option<u64>,
+    /// Its processes and threads; `None` where the kernel does not count them.
+    pub tasks: Option<u64>,
     /// Its network interfaces; empty with the host's network.
     pub interfaces: Vec<crate::network::InterfaceUsage>,
     /// Its running containers.

@@ -266,6 +266,8 @@ impl Classify for LaunchError {
             (Step::Deadline, _) => Kind::DeadlineExceeded,
             (Step::Lookup | Step::Identity, _) => Kind::InvalidArgument,
             (Step::Execute, Some(libc::ENOEXEC | libc::ENOENT | libc::EACCES | libc::E2BIG)) => Kind::InvalidArgument,
+            // The container whose namespaces were to be entered has just ended.
+            (Step::Namespace, Some(libc::ESRCH)) => Kind::FailedPrecondition,
             (_, Some(libc::ENOSPC | libc::EDQUOT)) => Kind::ResourceExhausted,
             (_, Some(errno)) => io_kind(&io::Error::from_raw_os_error(errno)),
             (_, None) => Kind::Internal,

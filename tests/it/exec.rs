@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use berth::wire::ExecSyncRequest;
 use tonic::Code;
 
 use crate::support::{Daemon, container, pod, refusal, security};
@@ -95,14 +96,24 @@ async fn what_cannot_be_executed_is_refused() {
 }
 
 #[tokio::test]
-async fn more_output_than_fits_is_cut() {
+async fn more_output_than_fits_into_an_answer_is_cut() {
     requires!(Root);
     let daemon = Daemon::start().await;
     let id = with_container(&daemon).await;
-    let answer =
-        daemon.try_exec(&id, &["sh", "-c", "head -c 20000000 /dev/zero; exit 5"], 0).await.expect("a response");
-    assert_eq!(answer.stdout.len(), 16 << 20);
-    assert_eq!(answer.exit_code, 5);
+    // What kubelet takes at most.
+    let mut kubelet = daemon.runtime().max_decoding_message_size(16 << 20);
+    for (script, stdout, stderr) in [
+        ("head -c 20000000 /dev/zero; exit 5", 16_000_000.., 0..=0),
+        ("head -c 20000000 /dev/zero; echo why >&2; exit 5", 16_000_000.., 4..=4),
+        ("head -c 20000000 /dev/zero; head -c 20000000 /dev/zero >&2; exit 5", 8_000_000.., 8_000_000..=9_000_000),
+    ] {
+        let cmd = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let request = ExecSyncRequest { container_id: id.clone(), cmd, timeout: 0 };
+        let answer = kubelet.exec_sync(request).await.expect("an answer that kubelet takes").into_inner();
+        assert_eq!(answer.exit_code, 5, "{script}");
+        let lengths = (answer.stdout.len(), answer.stderr.len());
+        assert!(stdout.contains(&lengths.0) && stderr.contains(&lengths.1), "{script}: {lengths:?}");
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod cli;
 mod cni;
 mod confinement;
 mod containers;
+mod events;
 mod exec;
 mod host;
 mod images;

@@ -1,7 +1,13 @@
 //! What the engine says of itself, and how it is reached.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
 use berth::wire::{
-    CgroupDriver, ImageFsInfoRequest, RuntimeConfigRequest, StatusRequest, UpdateRuntimeConfigRequest, VersionRequest,
+    CgroupDriver, ImageFsInfoRequest, ImageSpec, PullImageRequest, RuntimeConfigRequest, StatusRequest,
+    UpdateRuntimeConfigRequest, VersionRequest,
 };
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -10,7 +16,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::support::{Daemon, pod, refusal};
+use crate::support::{Daemon, container, pod, refusal};
 
 #[tokio::test]
 async fn the_version_passes_kubelets_gate() {
@@ -184,4 +190,55 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
     bytes.push(length(value));
     bytes.extend(value.bytes());
     bytes
+}
+
+/// One request of HTTP/1, as Prometheus makes it.
+fn scrape(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("connect");
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("ask");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
+}
+
+#[tokio::test]
+async fn the_daemon_tells_prometheus_what_it_does() {
+    requires!(Root);
+    // The test's network is its own.
+    let address = "127.0.0.1:9270";
+    let daemon = Daemon::start_with(&format!("[metrics]\naddress = \"{address}\"\n")).await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    daemon.create(&pod, &container("idle", &["true"]), &config).await;
+    let request = PullImageRequest {
+        image: Some(ImageSpec { image: "127.0.0.1:1/none:1".to_owned(), ..Default::default() }),
+        ..Default::default()
+    };
+    daemon.image().pull_image(request).await.expect_err("nobody is there");
+    let text = scrape(address);
+    for line in [
+        "berth_build_info{version=\"0.1.0\"} 1",
+        "berth_pods{state=\"ready\"} 1",
+        "berth_pods{state=\"notready\"} 0",
+        "berth_containers{state=\"running\"} 1",
+        "berth_containers{state=\"created\"} 1",
+        "berth_images 1",
+        "berth_image_pulls_total{outcome=\"Failure\"} 1",
+        "berth_image_pulled_bytes_total 0",
+        "berth_cri_requests_total{rpc=\"RunPodSandbox\",code=\"Ok\"} 1",
+        "berth_cri_requests_total{rpc=\"PullImage\",code=\"Unavailable\"} 1",
+        "berth_cri_request_duration_seconds_count{rpc=\"StartContainer\"} 1",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|told| told == line), "no {line:?} in\n{text}");
+    }
+    daemon.stop(&id, 0).await;
+    daemon.stop_pod(&pod).await;
+    let text = scrape(address);
+    for line in ["berth_pods{state=\"notready\"} 1", "berth_containers{state=\"running\"} 0"] {
+        assert!(text.lines().any(|told| told == line), "no {line:?} in\n{text}");
+    }
 }

@@ -1,10 +1,6 @@
-//! What is measured and told: statistics, metrics, events, lists as streams, details.
+//! What is measured and told: statistics, metrics, lists as streams, details.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::{Read as _, Write as _},
-    net::TcpStream,
-};
+use std::collections::{HashMap, HashSet};
 
 use berth::wire::*;
 use tokio_stream::StreamExt as _;
@@ -49,6 +45,14 @@ async fn statistics_of_a_pod_tell_of_all_that_it_uses() {
         number(stats.cpu.expect("cpu").usage_core_nano_seconds.as_ref()) > 50_000_000
     })
     .await;
+    eventually("the rate of a busy pod and its container is told", async || {
+        let stats = pod_stats(&daemon, &pod).await;
+        let of_containers = stats.containers.iter().map(|container| container.cpu.as_ref());
+        of_containers
+            .chain([stats.cpu.as_ref()])
+            .all(|cpu| number(cpu.expect("cpu").usage_nano_cores.as_ref()) > 1_000_000)
+    })
+    .await;
     let stats = pod_stats(&daemon, &pod).await;
     let memory = stats.memory.expect("memory");
     assert!(memory.timestamp > 0 && number(memory.usage_bytes.as_ref()) > 0, "{memory:?}");
@@ -89,8 +93,8 @@ async fn pressure_is_told_where_the_kernel_tells_it() {
     for (what, psi) in [
         ("pod's memory", stats.memory.and_then(|memory| memory.psi)),
         ("pod's I/O", stats.io.and_then(|io| io.psi)),
-        ("container's memory", of_container.memory.clone().and_then(|memory| memory.psi)),
-        ("container's I/O", of_container.io.clone().and_then(|io| io.psi)),
+        ("container's memory", of_container.memory.and_then(|memory| memory.psi)),
+        ("container's I/O", of_container.io.and_then(|io| io.psi)),
     ] {
         assert_eq!(psi.is_some_and(|psi| psi.some.is_some() && psi.full.is_some()), told, "{what}");
     }
@@ -108,6 +112,33 @@ async fn swap_is_told_on_cgroup_v2() {
         .flatten()
         .any(|entry| entry.path().join("memory.swap.current").exists());
     assert_eq!(stats.containers[0].swap.is_some(), accounted);
+}
+
+#[tokio::test]
+async fn statistics_of_containers_are_filtered() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let mut ids = Vec::new();
+    for name in ["a", "b"] {
+        let mut container = container(name, &["sleep", "1000"]);
+        container.labels.insert("app".to_owned(), name.to_owned());
+        ids.push(daemon.run(&pod, &container, &config).await);
+    }
+    let labels = [("app".to_owned(), "b".to_owned())].into();
+    for (filter, expected) in [
+        (ContainerStatsFilter { label_selector: labels, ..Default::default() }, &ids[1..]),
+        (ContainerStatsFilter { id: ids[0][..12].to_owned(), ..Default::default() }, &ids[..1]),
+        (ContainerStatsFilter { pod_sandbox_id: pod.clone(), ..Default::default() }, &ids[..]),
+        (ContainerStatsFilter { pod_sandbox_id: ids[0].clone(), ..Default::default() }, &[]),
+    ] {
+        let request = ListContainerStatsRequest { filter: Some(filter.clone()) };
+        let stats = daemon.runtime().list_container_stats(request).await.expect("stats").into_inner().stats;
+        let listed: HashSet<_> = stats.into_iter().map(|stats| stats.attributes.expect("attributes").id).collect();
+        assert_eq!(listed, expected.iter().cloned().collect(), "{filter:?}");
+    }
 }
 
 #[tokio::test]
@@ -136,12 +167,12 @@ async fn statistics_of_pods_are_listed_and_filtered() {
     assert_eq!(listed(Some(by_id)).await, HashSet::from([ids[0].clone()]));
 }
 
-/// All samples of a container or pod by name, and their labels by key.
-fn samples(
-    metrics: &[Metric],
-    descriptors: &HashMap<String, MetricDescriptor>,
-) -> HashMap<String, Vec<(HashMap<String, String>, u64)>> {
-    let mut samples = HashMap::<_, Vec<_>>::new();
+/// Samples of a container or pod by the name of their family: labels by key, and a value.
+type Samples = HashMap<String, Vec<(HashMap<String, String>, u64)>>;
+
+/// All samples of a container or pod.
+fn samples(metrics: &[Metric], descriptors: &HashMap<String, MetricDescriptor>) -> Samples {
+    let mut samples = Samples::new();
     for metric in metrics {
         let descriptor = descriptors.get(&metric.name).unwrap_or_else(|| panic!("{} is not described", metric.name));
         assert_eq!(descriptor.label_keys.len(), metric.label_values.len(), "{metric:?}");
@@ -164,9 +195,7 @@ async fn metrics_are_those_of_cadvisor() {
         let answer = daemon.runtime().list_pod_sandbox_metrics(ListPodSandboxMetricsRequest {}).await;
         answer.expect("metrics").into_inner().pod_metrics
     };
-    let value = |samples: &HashMap<String, Vec<(HashMap<String, String>, u64)>>, name: &str| {
-        samples.get(name).unwrap_or_else(|| panic!("no {name}"))[0].1
-    };
+    let value = |samples: &Samples, name: &str| samples.get(name).unwrap_or_else(|| panic!("no {name}"))[0].1;
     eventually("the quota holds the container back", async || {
         let metrics = listed().await.remove(0).container_metrics.remove(0).metrics;
         value(&samples(&metrics, &descriptors), "container_cpu_cfs_throttled_periods_total") > 0
@@ -268,49 +297,6 @@ async fn lists_come_as_streams_with_the_same_content() {
 }
 
 #[tokio::test]
-async fn every_event_carries_the_states_that_it_led_to() {
-    requires!(Root);
-    let daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let mut events = daemon.runtime().get_container_events(GetEventsRequest {}).await.expect("events").into_inner();
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
-    daemon.stop(&id, 0).await;
-    daemon.remove(&id).await;
-    daemon.remove_pod(&pod).await;
-
-    use ContainerEventType::*;
-    use ContainerState::*;
-    use PodSandboxState::*;
-    let (pod_, id_) = (pod.as_str(), id.as_str());
-    let mut last = 0;
-    for (kind, subject, pod_state, container_state) in [
-        (ContainerCreatedEvent, pod_, SandboxReady, None),
-        (ContainerStartedEvent, pod_, SandboxReady, None),
-        (ContainerCreatedEvent, id_, SandboxReady, Some(ContainerCreated)),
-        (ContainerStartedEvent, id_, SandboxReady, Some(ContainerRunning)),
-        (ContainerStoppedEvent, id_, SandboxReady, Some(ContainerExited)),
-        (ContainerDeletedEvent, id_, SandboxReady, None),
-        (ContainerStoppedEvent, pod_, SandboxNotready, None),
-        (ContainerDeletedEvent, pod_, SandboxNotready, None),
-    ] {
-        let event = tokio::time::timeout(patience(10), events.next()).await;
-        let event = event.unwrap_or_else(|_| panic!("no {kind:?} of {subject}")).expect("an event").expect("an event");
-        assert_eq!((event.container_event_type(), event.container_id.as_str()), (kind, subject), "{event:?}");
-        assert!(event.created_at > last, "{event:?} is not later than the one before");
-        last = event.created_at;
-        let status = event.pod_sandbox_status.expect("the pod's status");
-        assert_eq!((status.id.as_str(), status.state()), (pod_, pod_state), "{status:?}");
-        assert_eq!(status.metadata, config.metadata);
-        assert!(!status.network.expect("network").ip.is_empty(), "kubelet keeps the address of a pod that has ended");
-        let states: Vec<_> = event.containers_statuses.iter().map(ContainerStatus::state).collect();
-        assert_eq!(states, container_state.into_iter().collect::<Vec<_>>(), "{kind:?} of {subject}");
-        assert!(event.containers_statuses.iter().all(|status| status.id == id && !status.image_ref.is_empty()));
-    }
-}
-
-#[tokio::test]
 async fn details_are_what_tools_look_for_and_hold_no_credentials() {
     requires!(Root);
     let daemon = Daemon::start_with("[runtime]\nhandlers = [\"berth\"]\n").await;
@@ -339,52 +325,4 @@ async fn details_are_what_tools_look_for_and_hold_no_credentials() {
     };
     assert_eq!(inode(network["path"].as_str().expect("a path")), inode(&format!("/proc/{pid}/ns/net")));
     assert_eq!(info["config"]["metadata"]["name"], "busy");
-}
-
-/// One request of HTTP/1, as Prometheus makes it.
-fn scrape(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("connect");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("ask");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("read");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    answer
-}
-
-#[tokio::test]
-async fn the_daemon_tells_prometheus_what_it_does() {
-    requires!(Root);
-    // The test's network is its own.
-    let address = "127.0.0.1:9270";
-    let daemon = Daemon::start_with(&format!("[metrics]\naddress = \"{address}\"\n")).await;
-    let (pod, id) = busy(&daemon).await;
-    daemon.create(&pod, &container("idle", &["true"]), &crate::support::pod(&daemon, "busy")).await;
-    let request = PullImageRequest {
-        image: Some(ImageSpec { image: "127.0.0.1:1/none:1".to_owned(), ..Default::default() }),
-        ..Default::default()
-    };
-    daemon.image().pull_image(request).await.expect_err("nobody is there");
-    let text = scrape(address);
-    for line in [
-        "berth_build_info{version=\"0.1.0\"} 1",
-        "berth_pods{state=\"ready\"} 1",
-        "berth_pods{state=\"notready\"} 0",
-        "berth_containers{state=\"running\"} 1",
-        "berth_containers{state=\"created\"} 1",
-        "berth_images 1",
-        "berth_image_pulls_total{outcome=\"Failure\"} 1",
-        "berth_image_pulled_bytes_total 0",
-        "berth_cri_requests_total{rpc=\"RunPodSandbox\",code=\"Ok\"} 1",
-        "berth_cri_requests_total{rpc=\"PullImage\",code=\"Unavailable\"} 1",
-        "berth_cri_request_duration_seconds_count{rpc=\"StartContainer\"} 1",
-        "# EOF",
-    ] {
-        assert!(text.lines().any(|told| told == line), "no {line:?} in\n{text}");
-    }
-    daemon.stop(&id, 0).await;
-    daemon.stop_pod(&pod).await;
-    let text = scrape(address);
-    for line in ["berth_pods{state=\"notready\"} 1", "berth_containers{state=\"running\"} 0"] {
-        assert!(text.lines().any(|told| told == line), "no {line:?} in\n{text}");
-    }
 }

@@ -31,7 +31,7 @@ pub(crate) fn container_to_wire(usage: &ContainerUsage) -> wire::ContainerStats 
     let stats = &usage.cgroup;
     wire::ContainerStats {
         attributes: Some(container::attributes_to_wire(&usage.container)),
-        cpu: stats.cpu.as_ref().map(|cpu| cpu_to_wire(cpu, stats.at)),
+        cpu: stats.cpu.as_ref().map(|cpu| cpu_to_wire(cpu, usage.cpu_rate, stats.at)),
         memory: stats.memory.as_ref().map(|memory| memory_to_wire(memory, stats.at)),
         writable_layer: Some(filesystem_to_wire(&usage.writable_layer)),
         swap: stats.memory.as_ref().and_then(|memory| swap_to_wire(memory, stats.at)),
@@ -43,10 +43,10 @@ pub(crate) fn container_to_wire(usage: &ContainerUsage) -> wire::ContainerStats 
 pub(crate) fn pod_to_wire(usage: &PodUsage) -> wire::PodSandboxStats {
     let stats = &usage.cgroup;
     let linux = wire::LinuxPodSandboxStats {
-        cpu: stats.cpu.as_ref().map(|cpu| cpu_to_wire(cpu, stats.at)),
+        cpu: stats.cpu.as_ref().map(|cpu| cpu_to_wire(cpu, usage.cpu_rate, stats.at)),
         memory: stats.memory.as_ref().map(|memory| memory_to_wire(memory, stats.at)),
         network: network_to_wire(&usage.interfaces, usage.at),
-        process: stats.tasks.map(|tasks| wire::ProcessUsage { timestamp: stats.at.0, process_count: value(tasks) }),
+        process: usage.tasks.map(|tasks| wire::ProcessUsage { timestamp: usage.at.0, process_count: value(tasks) }),
         containers: usage.containers.iter().map(container_to_wire).collect(),
         io: io_to_wire(stats),
     };
@@ -64,12 +64,11 @@ pub(crate) fn filesystem_to_wire(usage: &FilesystemUsage) -> wire::FilesystemUsa
     }
 }
 
-fn cpu_to_wire(cpu: &Cpu, at: Timestamp) -> wire::CpuUsage {
+fn cpu_to_wire(cpu: &Cpu, rate: Option<u64>, at: Timestamp) -> wire::CpuUsage {
     wire::CpuUsage {
         timestamp: at.0,
         usage_core_nano_seconds: value(cpu.usage_ns),
-        // A rate needs two samples; whoever asks has the earlier one.
-        usage_nano_cores: None,
+        usage_nano_cores: rate.and_then(value),
         psi: cpu.pressure.as_ref().map(pressure_to_wire),
     }
 }

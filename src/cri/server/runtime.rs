@@ -93,6 +93,8 @@ impl RuntimeService for Door {
     ) -> Result<Response<PodSandboxStatusResponse>, Status> {
         let request = request.into_inner();
         let engine = self.engine()?;
+        // kubelet compares it with the times of events: what they told by then, the states below must hold.
+        let timestamp = Timestamp::now().0;
         let pod = engine.pod(&pod_id(request.pod_sandbox_id)?)?;
         let details = || Some(pod::details(&pod, engine.pod_spec(pod.id.as_str()).unwrap_or_default()));
         let containers = self.containers_of(&pod)?;
@@ -100,7 +102,7 @@ impl RuntimeService for Door {
             status: Some(pod::status_to_wire(&pod)),
             info: verbose(request.verbose, details),
             containers_statuses: containers.iter().map(container::status_to_wire).collect(),
-            timestamp: Timestamp::now().0,
+            timestamp,
         }))
     }
 

@@ -6,7 +6,10 @@ use super::{Container, Made, Phase};
 use crate::{
     engine::{Engine, Error, EventKind, names, new_id, pod::Pod, rollback::Rollback},
     image::Image,
-    runtime::plan::{ImageDefaults, ImageMount, RootfsPlan},
+    runtime::{
+        cdi,
+        plan::{ImageDefaults, ImageMount, RootfsPlan},
+    },
     task::blocking,
     types::{ContainerConfig, Digest, Id, Signal, Timestamp},
 };
@@ -62,6 +65,8 @@ impl Engine {
     ) -> Result<Container, Error> {
         let log_path = log_path(&pod.config.log_directory, &config.log_path);
         let stop_signal = stop_signal(&config, image)?;
+        let cdi = cdi::edits(&self.config.cdi_dirs, &config)
+            .map_err(|source| Error::Plan { object: format!("container {id}"), source: Arc::new(source.into()) })?;
 
         let (engine, removed) = (Arc::clone(self), id.clone());
         rollback.push("remove the snapshot", async move { engine.remove_snapshot(&removed).await });
@@ -85,6 +90,7 @@ impl Engine {
             defaults: defaults(image),
             rootfs: RootfsPlan { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
             image_mounts,
+            cdi,
             log_path,
             stop_signal,
             config: Arc::new(config),

@@ -1,5 +1,7 @@
 //! ContainerStatus and ListContainers.
 
+use std::{cmp::Reverse, sync::Arc};
+
 use super::Container;
 use crate::{
     engine::{ContainerFilter, ContainerView, Engine, Error, pod::list::carries},
@@ -35,11 +37,18 @@ impl Engine {
         Ok(plan::container_spec(&plan, &container.pod.config))
     }
 
-    /// The containers that a filter lets through.
+    /// The containers that a filter lets through, the newest first.
     pub fn containers(&self, filter: &ContainerFilter) -> Vec<ContainerView> {
-        let containers = self.containers.all();
-        containers.iter().filter(|container| passes(container, filter)).map(|container| container.view()).collect()
+        let mut containers = self.containers.all();
+        containers.retain(|container| passes(container, filter));
+        newest_first(&mut containers);
+        containers.iter().map(|container| container.view()).collect()
     }
+}
+
+/// Of several containers of one name in a pod's status, kubelet takes the first for the present one.
+pub(super) fn newest_first(containers: &mut [Arc<Container>]) {
+    containers.sort_by_key(|container| Reverse(container.created_at));
 }
 
 pub(in crate::engine) fn passes(container: &Container, filter: &ContainerFilter) -> bool {

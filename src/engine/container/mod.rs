@@ -24,9 +24,12 @@ use tokio::sync::watch;
 pub(super) use list::passes;
 pub(super) use phase::{Change, Phase};
 
-use super::{ContainerView, Engine, Error, User, index::Found, pod::Pod};
+use super::{ContainerView, Engine, Error, User, cpu_rate::CpuRate, index::Found, pod::Pod};
 use crate::{
-    runtime::plan::{ImageDefaults, ImageMount, RootfsPlan},
+    runtime::{
+        cdi,
+        plan::{ImageDefaults, ImageMount, RootfsPlan},
+    },
     types::{ContainerConfig, Digest, Id, Resources, Signal, Timestamp},
 };
 
@@ -45,6 +48,9 @@ pub(super) struct Made {
     pub(super) rootfs: RootfsPlan,
     #[serde(default)]
     pub(super) image_mounts: Vec<ImageMount>,
+    /// Kept here, as the files that describe the devices may change or go while the container is there.
+    #[serde(default)]
+    pub(super) cdi: cdi::Edits,
     pub(super) log_path: Option<PathBuf>,
     pub(super) stop_signal: Signal,
     pub(super) cgroup: String,
@@ -65,6 +71,7 @@ pub(super) struct Container {
     pub(super) pod: Arc<Pod>,
     phase: watch::Sender<Phase>,
     resources: Mutex<Resources>,
+    pub(super) cpu_rate: CpuRate,
     /// Held while it is started, updated or removed. Stopping does not take it.
     pub(super) gate: tokio::sync::Mutex<()>,
     /// When SIGKILL follows the stop signal; set by the first stop, only ever brought forward by later ones.
@@ -89,6 +96,7 @@ impl Container {
             pod,
             phase: watch::Sender::new(phase),
             resources: Mutex::new(resources),
+            cpu_rate: CpuRate::default(),
             gate: tokio::sync::Mutex::default(),
             kill_at: watch::Sender::new(None),
             removing: AtomicBool::new(false),
@@ -208,6 +216,7 @@ impl Engine {
     pub(super) fn containers_of(&self, pod: &Pod) -> Vec<Arc<Container>> {
         let mut containers = self.containers.all();
         containers.retain(|container| container.pod_id == pod.id);
+        list::newest_first(&mut containers);
         containers
     }
 

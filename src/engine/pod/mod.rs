@@ -16,7 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
 
-use super::{Engine, Error, PodState, PodView, index::Found};
+use super::{Engine, Error, PodState, PodView, cpu_rate::CpuRate, index::Found};
 use crate::{
     monitor::client::Monitor,
     types::{Id, NamespaceMode, PodConfig, Timestamp},
@@ -50,6 +50,7 @@ pub(super) struct Pod {
     pub(super) dir: PathBuf,
     /// Held shared while containers are created and started in it, exclusively while it is stopped or removed.
     pub(super) gate: RwLock<()>,
+    pub(super) cpu_rate: CpuRate,
     /// What its record said when the daemon started; `false` for a pod that was made since.
     was_ready: bool,
     live: Mutex<Live>,
@@ -74,6 +75,7 @@ impl Pod {
             selinux_level: record.selinux_level,
             dir,
             gate: RwLock::default(),
+            cpu_rate: CpuRate::default(),
             was_ready: record.ready,
             live: Mutex::new(Live { ips: record.ips, ..Live::default() }),
         }

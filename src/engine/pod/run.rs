@@ -11,7 +11,7 @@ use tokio::sync::RwLock;
 
 use super::Pod;
 use crate::{
-    engine::{Engine, Error, EventKind, names, new_id, rollback::Rollback},
+    engine::{Engine, Error, EventKind, cpu_rate::CpuRate, names, new_id, rollback::Rollback},
     monitor::client::Monitor,
     runtime::{self, launch},
     task::blocking,
@@ -49,6 +49,7 @@ impl Engine {
             created_at: Timestamp::now(),
             id: id.clone(),
             gate: RwLock::default(),
+            cpu_rate: CpuRate::default(),
             was_ready: false,
             live: Mutex::default(),
         });

@@ -109,6 +109,14 @@ impl Cgroup {
         }
     }
 
+    /// How many processes and threads are in it and below; `None` without the controller, or when the cgroup is gone.
+    pub fn tasks(&self) -> Result<Option<u64>, Error> {
+        match &*self.hierarchy.0 {
+            Layout::V1(layout) => layout.tasks(&self.path),
+            Layout::V2(layout) => layout.tasks(&self.path),
+        }
+    }
+
     /// Measures all that there is to tell: as [`Self::stats`], with limits and counters that take more files.
     pub fn metrics(&self) -> Result<Metrics, Error> {
         match &*self.hierarchy.0 {

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub memory_reservation: Option<u64>,
     /// Processes that the kernel killed for memory.
     pub oom_kills: Option<u64>,
+    /// Processes and threads at present.
+    pub tasks: Option<u64>,
     /// Most processes and threads allowed; `None` for no limit.
     pub tasks_limit: Option<u64>,
     /// Traffic of block devices; devices without any are left out.

@@ -14,8 +14,6 @@ pub struct Stats {
     pub cpu: Option<Cpu>,
     /// Memory.
     pub memory: Option<Memory>,
-    /// Processes and threads at present.
-    pub tasks: Option<u64>,
     /// Block I/O.
     pub io: Option<Io>,
 }

@@ -267,7 +267,7 @@ fn use_is_measured() {
     assert!(stats.cpu.expect("cpu").usage_ns > 0);
     let memory = stats.memory.expect("memory");
     assert!(memory.usage > 0 && memory.working_set <= memory.usage, "{memory:?}");
-    assert_eq!(stats.tasks, Some(1));
+    assert_eq!(scratch.0.tasks().expect("tasks"), Some(1));
     scratch.0.kill().expect("kill");
     shell.status();
 }

@@ -245,6 +245,16 @@ impl Daemon {
         info["pid"].as_i64().and_then(|pid| pid.try_into().ok()).expect("a process id")
     }
 
+    /// The process id of the monitor of a running container's pod: the parent of the container's process.
+    pub(crate) async fn monitor_pid(&self, container: &str) -> i32 {
+        let stat = format!("/proc/{}/stat", self.container_pid(container).await);
+        let stat = fs::read_to_string(stat).expect("the container's process");
+        let after_name = stat.rsplit(") ").next().expect("fields after the name");
+        let parent = after_name.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("its parent");
+        assert!(parent > 1 && parent != self.pid(), "{parent} is no monitor");
+        parent
+    }
+
     /// A pod's status.
     pub(crate) async fn pod_status(&self, pod: &str) -> PodSandboxStatus {
         let request = PodSandboxStatusRequest { pod_sandbox_id: pod.to_owned(), verbose: false };

@@ -90,8 +90,8 @@ fn add_cgroup(samples: &mut Samples, metrics: &cgroup::Metrics) {
     samples.add(&MEMORY_KERNEL, &[], metrics.memory_kernel);
     samples.add(&MEMORY_FAILCNT, &[], metrics.memory_limit_hits);
     samples.add(&OOM_EVENTS, &[], metrics.oom_kills);
-    samples.add(&THREADS, &[], metrics.stats.tasks);
-    samples.add(&THREADS_MAX, &[], metrics.stats.tasks.map(|_| metrics.tasks_limit.unwrap_or(0)));
+    samples.add(&THREADS, &[], metrics.tasks);
+    samples.add(&THREADS_MAX, &[], metrics.tasks.map(|_| metrics.tasks_limit.unwrap_or(0)));
     add_limits(samples, &metrics.limits);
     samples.add(&SPEC_MEMORY_RESERVATION, &[], metrics.memory_reservation);
     metrics.devices.iter().for_each(|device| add_device(samples, device));

@@ -20,9 +20,9 @@ fn cgroup_metrics() -> cgroup::Metrics {
             at: Timestamp(9_000_000_000),
             cpu: Some(Cpu { usage_ns: 7_900_000_000, pressure: pressure(2, 1) }),
             memory: Some(Memory { usage: 100, working_set: 60, page_faults: 5, swap: Some(3), ..Default::default() }),
-            tasks: Some(4),
             io: None,
         },
+        tasks: Some(4),
         limits: Resources { cpu_quota: 50_000, cpu_period: 100_000, memory_limit: -1, ..Default::default() },
         throttling: Some(Throttling { periods: 11, throttled_ns: 2_500_000_000, ..Default::default() }),
         devices: vec![DeviceIo {

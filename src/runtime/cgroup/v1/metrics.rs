@@ -27,6 +27,7 @@ pub(super) fn read(layout: &Layout, path: &Path) -> Result<Metrics, Error> {
         memory_reservation: number("memory", "memory.soft_limit_in_bytes")?
             .map(|bytes| stats::limit(bytes).unwrap_or(0)),
         oom_kills: oom_control.and_then(|text| file::keyed(&text, "oom_kill")),
+        tasks: layout.tasks(path)?,
         tasks_limit: number("pids", "pids.max")?,
         devices: devices(
             &text("blkio", "blkio.throttle.io_service_bytes_recursive")?.unwrap_or_default(),

@@ -99,6 +99,14 @@ impl Layout {
         stats::read(self, path)
     }
 
+    /// How many processes and threads `path` has.
+    pub(super) fn tasks(&self, path: &Path) -> Result<Option<u64>, Error> {
+        match self.directory("pids", path) {
+            Some(directory) => file::bound(&directory.join("pids.current")),
+            None => Ok(None),
+        }
+    }
+
     /// Reads all that metrics tell of `path`.
     pub(super) fn metrics(&self, path: &Path) -> Result<Metrics, Error> {
         metrics::read(self, path)

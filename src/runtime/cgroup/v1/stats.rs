@@ -32,12 +32,8 @@ pub(super) fn read(layout: &Layout, path: &Path) -> Result<Stats, Error> {
         }
         None => None,
     };
-    let tasks = match layout.directory("pids", path) {
-        Some(directory) => Some(file::number(&directory.join("pids.current"))?),
-        None => None,
-    };
     let io = pressure("io.pressure")?.map(|pressure| Io { pressure: Some(pressure) });
-    Ok(Stats { at, cpu, memory, tasks, io })
+    Ok(Stats { at, cpu, memory, io })
 }
 
 /// From `memory.stat`, whose `total_` lines count the groups below as `memory.usage_in_bytes` does.

@@ -25,6 +25,7 @@ pub(super) fn read(directory: &Path) -> Result<Metrics, Error> {
         memory_limit_hits: event("max"),
         memory_reservation: bound("memory.low")?,
         oom_kills: event("oom_kill"),
+        tasks: bound("pids.current")?,
         tasks_limit: bound("pids.max")?,
         devices: devices(&text("io.stat")?.unwrap_or_default()),
     })
@@ -65,6 +66,7 @@ mod tests {
             ("memory.events", "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\n"),
             ("memory.stat", "anon 300\nkernel 55\nkernel_stack 5\n"),
             ("memory.low", "4096\n"),
+            ("pids.current", "3\n"),
             ("pids.max", "max\n"),
             ("io.stat", "0:41 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=3 dios=1\n7:0\n"),
         ] {
@@ -75,7 +77,7 @@ mod tests {
         assert_eq!(metrics.throttling.map(|throttling| throttling.periods), Some(4));
         assert_eq!((metrics.memory_limit_hits, metrics.oom_kills), (Some(7), Some(1)));
         assert_eq!((metrics.memory_kernel, metrics.memory_peak), (Some(55), None));
-        assert_eq!((metrics.memory_reservation, metrics.tasks_limit), (Some(4096), None));
+        assert_eq!((metrics.memory_reservation, metrics.tasks, metrics.tasks_limit), (Some(4096), Some(3), None));
         let disk = DeviceIo {
             number: (0, 41),
             name: "0:41".to_owned(),

@@ -76,6 +76,11 @@ impl Layout {
         stats::read(&self.directory(path))
     }
 
+    /// How many processes and threads `path` has.
+    pub(super) fn tasks(&self, path: &Path) -> Result<Option<u64>, Error> {
+        file::bound(&self.directory(path).join("pids.current"))
+    }
+
     /// Reads all that metrics tell of `path`.
     pub(super) fn metrics(&self, path: &Path) -> Result<Metrics, Error> {
         metrics::read(&self.directory(path))

@@ -13,7 +13,7 @@ pub(super) fn read(directory: &Path) -> Result<Stats, Error> {
     let pressure = |file: &str| -> Result<Option<Pressure>, Error> {
         Ok(file::read_if_present(&directory.join(file))?.as_deref().and_then(Pressure::parse))
     };
-    // `cpu.stat` is there even without the controller, `memory.current` and `pids.current` are not.
+    // `cpu.stat` is there even without the controller, `memory.current` is not.
     let text = file::read(&directory.join("cpu.stat"))?;
     let usage_us = file::keyed(&text, "usage_usec").unwrap_or(0);
     let cpu = Some(Cpu { usage_ns: usage_us.saturating_mul(1_000), pressure: pressure("cpu.pressure")? });
@@ -21,9 +21,8 @@ pub(super) fn read(directory: &Path) -> Result<Stats, Error> {
         Some(usage) => Some(Memory { pressure: pressure("memory.pressure")?, ..memory(directory, usage)? }),
         None => None,
     };
-    let tasks = file::bound(&directory.join("pids.current"))?;
     let io = pressure("io.pressure")?.map(|pressure| Io { pressure: Some(pressure) });
-    Ok(Stats { at, cpu, memory, tasks, io })
+    Ok(Stats { at, cpu, memory, io })
 }
 
 fn memory(directory: &Path, usage: u64) -> Result<Memory, Error> {
@@ -83,7 +82,6 @@ mod tests {
             ("memory.max", "2000\n"),
             ("memory.swap.current", "10\n"),
             ("memory.swap.max", "50\n"),
-            ("pids.current", "3\n"),
         ]);
         let stats = read(dir.path()).expect("stats");
         let cpu = stats.cpu.expect("cpu");
@@ -105,7 +103,6 @@ mod tests {
             pressure: None,
         };
         assert_eq!(stats.memory, Some(expected));
-        assert_eq!(stats.tasks, Some(3));
         assert_eq!(stats.io, None);
         assert_eq!(unreclaimable(dir.path()).expect("unreclaimable"), 500);
     }
@@ -114,7 +111,7 @@ mod tests {
     fn missing_controllers_are_told_by_their_absence() {
         let dir = tree(&[("cpu.stat", "usage_usec 1\n")]);
         let stats = read(dir.path()).expect("stats");
-        assert_eq!((stats.memory, stats.tasks), (None, None));
+        assert_eq!(stats.memory, None);
         assert_eq!(unreclaimable(dir.path()).expect("unreclaimable"), 0);
         assert!(read(&dir.path().join("gone")).is_err());
     }

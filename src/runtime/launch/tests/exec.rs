@@ -3,6 +3,7 @@
 use std::os::fd::AsFd as _;
 
 use super::{confine::mapped, *};
+use crate::error::{Classify as _, Kind};
 
 /// Runs `test` with a running container.
 fn with_container(bed: &Bed, pod: &PodConfig, config: &ContainerConfig, test: impl FnOnce(&ContainerPlan, &Launched)) {
@@ -97,7 +98,7 @@ fn a_missing_program_and_an_ended_container_are_told_apart() {
             waitid(WaitId::PidFd(launched.pidfd.as_fd()), options).expect("ended");
             let exec_plan = plan::exec(plan, &["true".to_owned()], false);
             let error = super::exec(&exec_plan, &target(launched), pipes().0).expect_err("no container");
-            assert_eq!(error.step, Step::Namespace, "{error}");
+            assert_eq!((error.step, error.kind()), (Step::Namespace, Kind::FailedPrecondition), "{error}");
         });
     });
 }
