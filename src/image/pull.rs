@@ -28,7 +28,7 @@ use super::{
     unpack::Expected,
 };
 use crate::{
-    task,
+    fault, task,
     types::{Digest, Reference},
 };
 
@@ -81,7 +81,9 @@ impl Source {
         let manifest_bytes = found.bytes.into();
         let parts = Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers, names };
         let store = Arc::clone(&self.store);
-        task::blocking(move || assemble(&store, parts)).await
+        let image = task::blocking(move || assemble(&store, parts)).await;
+        fault::point("image.pull.record");
+        image
     }
 
     fn auth(&self) -> Option<&Auth> {
@@ -191,8 +193,10 @@ impl Source {
         let (_slot, _pipeline) = (slots.acquire().await, store.pipelines.acquire().await);
         let receive = |stream| receive(Arc::clone(store), descriptor.clone(), stream, watch.clone()).boxed();
         let received = fetch(store, &self.reference, descriptor, self.auth(), receive).await?;
+        fault::point("image.pull.unpacked");
         let store = Arc::clone(store);
         let layer = task::blocking(move || received.commit(&store)).await?;
+        fault::point("image.pull.committed");
         watch.ended(BlobState::Done);
         Ok(layer)
     }

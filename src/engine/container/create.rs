@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{Container, Made, Phase};
 use crate::{
     engine::{Engine, Error, EventKind, names, new_id, pod::Pod, rollback::Rollback},
+    fault,
     image::Image,
     runtime::{
         cdi,
@@ -76,6 +77,7 @@ impl Engine {
             .snapshot(&id, image)
             .await
             .map_err(|source| Error::image("create the writable layer of", format!("container {id}"), source))?;
+        fault::point("container.create.snapshot");
         let image_mounts = self.hold_image_mounts(&id, &config).await?;
 
         let resources = config.resources.clone();
@@ -99,7 +101,9 @@ impl Engine {
         // What cannot be planned must be refused now, not at its start.
         self.plan(&container)?;
         make_log_dir(&container).await?;
+        fault::point("container.create.planned");
         self.save_container(&container).await?;
+        fault::point("container.create.record");
         Ok(container)
     }
 

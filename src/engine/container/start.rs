@@ -6,6 +6,7 @@ use super::{Change, Container, Phase};
 use crate::{
     engine::{Engine, Error, EventKind},
     error::chain,
+    fault,
     monitor::client::{ContainerIo, Started},
     runtime::plan::{self, ContainerPlan, ContainerRequest},
     types::{ContainerConfig, ExitStatus, NamespaceMode, Timestamp},
@@ -35,8 +36,10 @@ impl Engine {
         if phase != Phase::Created {
             return Err(Error::WrongState { container: container.id.clone(), state: phase.name(), needed: "created" });
         }
+        fault::point("container.start.begun");
         match self.launch(container).await {
             Ok(started) => {
+                fault::point("container.start.launched");
                 container.change(Change::Started { pid: started.pid, at: started.at, user: started.user });
                 self.tell_of_container(container, EventKind::Started);
                 self.save_soon(container);
