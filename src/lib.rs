@@ -9,6 +9,7 @@ pub mod cri;
 pub mod daemon;
 pub mod engine;
 pub mod error;
+pub mod fault;
 pub mod image;
 pub mod monitor;
 pub mod network;

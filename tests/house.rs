@@ -8,6 +8,7 @@ use std::{
 /// Rooms from the ground up. A room imports only from lower floors; the longest prefix of a path decides.
 const FLOORS: &[(&str, u32)] = &[
     ("error", 0),
+    ("fault", 0),
     ("types", 1),
     ("sys", 1),
     ("state", 2),

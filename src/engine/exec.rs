@@ -11,6 +11,7 @@ use tokio::{io::AsyncReadExt as _, net::unix::pipe, time::timeout};
 
 use super::{Engine, Error, ExecOutput, container::Container};
 use crate::{
+    fault,
     monitor::client::{self as monitor, Exec, ExecStdio},
     runtime::plan,
 };
@@ -71,6 +72,7 @@ impl Engine {
         container.require_running()?;
         let tty = matches!(stdio, ExecStdio::Terminal);
         let plan = plan::exec(&self.plan(container)?, command, tty);
+        fault::point("exec.planned");
         container
             .pod
             .monitor()?

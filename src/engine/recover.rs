@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     error::chain,
+    fault,
     monitor::client::{Held, Monitor},
     state::{Boot, claim_run_dir},
     task::blocking,
@@ -37,9 +38,12 @@ impl Engine {
         let boot = claim_run_dir(&self.config.run)
             .map_err(|source| Error::State { operation: "claim the run directory of", source: Arc::new(source) })?;
         self.load_records()?;
+        fault::point("recover.records");
         let pods = self.pods.all();
         join_all(pods.iter().map(|pod| self.recover_pod(pod, boot))).await;
+        fault::point("recover.pods");
         self.sweep_pods().await?;
+        fault::point("recover.swept");
         self.sweep_snapshots().await;
         let live: HashSet<Id> = pods.iter().filter(|pod| pod.is_ready()).map(|pod| pod.id.clone()).collect();
         match self.parts.network.recover(&live).await {

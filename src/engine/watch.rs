@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     error::chain,
+    fault,
     monitor::client::{Event, Held, Monitor},
     state::Boot,
     types::{ExitStatus, Id},
@@ -74,6 +75,7 @@ impl Engine {
             return;
         }
         self.tell_of_container(container, EventKind::Stopped);
+        fault::point("container.exit.seen");
         if let Err(error) = self.save_container(container).await {
             tracing::error!(container = %container.id, error = chain(&error), "an exit could not be written down");
         }

@@ -12,7 +12,7 @@ use super::{
     receive::LayerPart,
     record::Record,
 };
-use crate::types::Timestamp;
+use crate::{fault, types::Timestamp};
 
 /// Everything that an image consists of, received and checked against its digests.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error>
         index = Some(digest);
         blobs.absorb(lease);
     }
+    fault::point("image.assemble.documents");
     let mut layers = Lease::none(store.layers.shelf());
     let mut streams = Vec::new();
     for part in layer_parts {
@@ -73,6 +74,7 @@ pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error>
         digests: Vec::new(),
         updated: Timestamp::default(),
     };
+    fault::point("image.assemble.cover");
     store.images.add(Addition { record, configuration, layers, blobs, names })
 }
 

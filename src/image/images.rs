@@ -16,7 +16,10 @@ use super::{
     record::Record,
     trash::Trash,
 };
-use crate::types::{Digest, Reference, Timestamp};
+use crate::{
+    fault,
+    types::{Digest, Reference, Timestamp},
+};
 
 /// The images of a store.
 ///
@@ -182,6 +185,7 @@ impl Images {
             }
             _ => sync_directory(&self.directory)?,
         }
+        fault::point("image.remove.record");
         let removed = {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             index.names.retain(|_, named| *named != id);

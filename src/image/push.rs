@@ -153,6 +153,6 @@ impl Content for Source<'_> {
     }
 
     fn sent(&mut self, bytes: u64) {
-        self.watch.moved(bytes);
+        self.watch.reached(bytes);
     }
 }

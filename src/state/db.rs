@@ -11,6 +11,7 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::Error;
+use crate::fault;
 
 type Definition = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -200,7 +201,9 @@ fn commit(db: &redb::Database, batches: &[Batch]) -> Result<(), redb::Error> {
             }
         }
     }
+    fault::point("state.commit.written");
     transaction.commit()?;
+    fault::point("state.commit.durable");
     Ok(())
 }
 

@@ -93,6 +93,25 @@ async fn annotations_name_devices_and_the_later_directory_wins() {
 }
 
 #[tokio::test]
+async fn a_container_keeps_its_devices_when_their_file_is_gone() {
+    requires!(Root);
+    let (dir, mut daemon) = start().await;
+    let node = json!({ "path": "/dev/acme", "hostPath": "/dev/null" });
+    let edits = json!({ "env": ["MARK=1"], "deviceNodes": [node] });
+    let path = dir.path().join("etc/acme.json");
+    fs::write(&path, spec(&json!([{ "name": "x", "containerEdits": edits }]))).expect("write");
+    let pod_config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&pod_config).await;
+    let config = with_devices(container("c", &["sleep", "1000"]), &["acme.com/part=x"]);
+    let id = daemon.create(&pod, &config, &pod_config).await;
+    fs::remove_file(&path).expect("remove");
+    daemon.kill();
+    daemon.start_again().await;
+    daemon.try_start(&id).await.expect("start");
+    daemon.exec(&id, &["sh", "-c", "test $MARK = 1 && echo gone > /dev/acme && test -c /dev/acme"]).await;
+}
+
+#[tokio::test]
 async fn a_device_that_cannot_be_given_is_named() {
     requires!(Root);
     let (dir, daemon) = start().await;

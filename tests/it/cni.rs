@@ -119,6 +119,7 @@ async fn plugins_join_pods_and_take_them_off_after_a_kill_of_the_daemon_too() {
         daemon.remove_pod(&pod).await;
     }
     assert!(plugins.leases().is_empty(), "{:?}", plugins.leases());
+    assert!(!daemon.output().contains("not what it was"), "CHECK found something wrong:\n{}", daemon.output());
     let is_bridge_alone = async || daemon.leftovers().links == ["plug0"];
     eventually("the links are gone", is_bridge_alone).await;
     plugins.forget();
@@ -131,9 +132,7 @@ async fn what_a_pod_had_that_died_with_the_daemon_is_given_back() {
     let config = pod(&daemon, "p");
     let id = daemon.run_pod(&config).await;
     let container = daemon.run(&id, &container("c", &["sleep", "1000"]), &config).await;
-    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.container_pid(&container).await)).expect("stat");
-    let after_name = stat.rsplit(") ").next().expect("fields after the name");
-    let monitor = after_name.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("its parent");
+    let monitor = daemon.monitor_pid(&container).await;
     daemon.kill();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::Signal::SIGKILL).expect("kill");
     assert_eq!(plugins.leases().len(), 2);

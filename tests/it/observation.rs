@@ -93,8 +93,8 @@ async fn pressure_is_told_where_the_kernel_tells_it() {
     for (what, psi) in [
         ("pod's memory", stats.memory.and_then(|memory| memory.psi)),
         ("pod's I/O", stats.io.and_then(|io| io.psi)),
-        ("container's memory", of_container.memory.clone().and_then(|memory| memory.psi)),
-        ("container's I/O", of_container.io.clone().and_then(|io| io.psi)),
+        ("container's memory", of_container.memory.and_then(|memory| memory.psi)),
+        ("container's I/O", of_container.io.and_then(|io| io.psi)),
     ] {
         assert_eq!(psi.is_some_and(|psi| psi.some.is_some() && psi.full.is_some()), told, "{what}");
     }
@@ -167,12 +167,12 @@ async fn statistics_of_pods_are_listed_and_filtered() {
     assert_eq!(listed(Some(by_id)).await, HashSet::from([ids[0].clone()]));
 }
 
-/// All samples of a container or pod by name, and their labels by key.
-fn samples(
-    metrics: &[Metric],
-    descriptors: &HashMap<String, MetricDescriptor>,
-) -> HashMap<String, Vec<(HashMap<String, String>, u64)>> {
-    let mut samples = HashMap::<_, Vec<_>>::new();
+/// Samples of a container or pod by the name of their family: labels by key, and a value.
+type Samples = HashMap<String, Vec<(HashMap<String, String>, u64)>>;
+
+/// All samples of a container or pod.
+fn samples(metrics: &[Metric], descriptors: &HashMap<String, MetricDescriptor>) -> Samples {
+    let mut samples = Samples::new();
     for metric in metrics {
         let descriptor = descriptors.get(&metric.name).unwrap_or_else(|| panic!("{} is not described", metric.name));
         assert_eq!(descriptor.label_keys.len(), metric.label_values.len(), "{metric:?}");
@@ -195,9 +195,7 @@ async fn metrics_are_those_of_cadvisor() {
         let answer = daemon.runtime().list_pod_sandbox_metrics(ListPodSandboxMetricsRequest {}).await;
         answer.expect("metrics").into_inner().pod_metrics
     };
-    let value = |samples: &HashMap<String, Vec<(HashMap<String, String>, u64)>>, name: &str| {
-        samples.get(name).unwrap_or_else(|| panic!("no {name}"))[0].1
-    };
+    let value = |samples: &Samples, name: &str| samples.get(name).unwrap_or_else(|| panic!("no {name}"))[0].1;
     eventually("the quota holds the container back", async || {
         let metrics = listed().await.remove(0).container_metrics.remove(0).metrics;
         value(&samples(&metrics, &descriptors), "container_cpu_cfs_throttled_periods_total") > 0

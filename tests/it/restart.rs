@@ -102,11 +102,7 @@ async fn a_dead_monitor_is_noticed_and_its_pod_can_be_removed() {
     let config = pod(&daemon, "p");
     let pod = daemon.run_pod(&config).await;
     let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
-    let pid = daemon.container_pid(&id).await;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the container's process");
-    let after_name = stat.rsplit(") ").next().expect("fields after the name");
-    let monitor: i32 = after_name.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("its parent");
-    assert!(monitor > 1 && monitor != daemon.pid());
+    let monitor = daemon.monitor_pid(&id).await;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::Signal::SIGKILL).expect("kill it");
     let is_over = async || {
         !matches!(daemon.status(&id).await.state(), ContainerState::ContainerRunning | ContainerState::ContainerCreated)

@@ -5,8 +5,12 @@ use std::{path::PathBuf, sync::Arc};
 use super::{Container, Made, Phase};
 use crate::{
     engine::{Engine, Error, EventKind, names, new_id, pod::Pod, rollback::Rollback},
+    fault,
     image::Image,
-    runtime::plan::{ImageDefaults, ImageMount, RootfsPlan},
+    runtime::{
+        cdi,
+        plan::{ImageDefaults, ImageMount, RootfsPlan},
+    },
     task::blocking,
     types::{ContainerConfig, Digest, Id, Signal, Timestamp},
 };
@@ -62,6 +66,8 @@ impl Engine {
     ) -> Result<Container, Error> {
         let log_path = log_path(&pod.config.log_directory, &config.log_path);
         let stop_signal = stop_signal(&config, image)?;
+        let cdi = cdi::edits(&self.config.cdi_dirs, &config)
+            .map_err(|source| Error::Plan { object: format!("container {id}"), source: Arc::new(source.into()) })?;
 
         let (engine, removed) = (Arc::clone(self), id.clone());
         rollback.push("remove the snapshot", async move { engine.remove_snapshot(&removed).await });
@@ -71,6 +77,7 @@ impl Engine {
             .snapshot(&id, image)
             .await
             .map_err(|source| Error::image("create the writable layer of", format!("container {id}"), source))?;
+        fault::point("container.create.snapshot");
         let image_mounts = self.hold_image_mounts(&id, &config).await?;
 
         let resources = config.resources.clone();
@@ -85,6 +92,7 @@ impl Engine {
             defaults: defaults(image),
             rootfs: RootfsPlan { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
             image_mounts,
+            cdi,
             log_path,
             stop_signal,
             config: Arc::new(config),
@@ -93,7 +101,9 @@ impl Engine {
         // What cannot be planned must be refused now, not at its start.
         self.plan(&container)?;
         make_log_dir(&container).await?;
+        fault::point("container.create.planned");
         self.save_container(&container).await?;
+        fault::point("container.create.record");
         Ok(container)
     }
 

@@ -26,7 +26,10 @@ pub(super) use phase::{Change, Phase};
 
 use super::{ContainerView, Engine, Error, User, cpu_rate::CpuRate, index::Found, pod::Pod};
 use crate::{
-    runtime::plan::{ImageDefaults, ImageMount, RootfsPlan},
+    runtime::{
+        cdi,
+        plan::{ImageDefaults, ImageMount, RootfsPlan},
+    },
     types::{ContainerConfig, Digest, Id, Resources, Signal, Timestamp},
 };
 
@@ -45,6 +48,9 @@ pub(super) struct Made {
     pub(super) rootfs: RootfsPlan,
     #[serde(default)]
     pub(super) image_mounts: Vec<ImageMount>,
+    /// Kept here, as the files that describe the devices may change or go while the container is there.
+    #[serde(default)]
+    pub(super) cdi: cdi::Edits,
     pub(super) log_path: Option<PathBuf>,
     pub(super) stop_signal: Signal,
     pub(super) cgroup: String,

@@ -6,6 +6,7 @@ use super::Container;
 use crate::{
     engine::{Engine, Error, EventKind, names},
     error::chain,
+    fault,
 };
 
 /// How long a removal waits for a killed process to end.
@@ -37,9 +38,11 @@ impl Engine {
             return Ok(());
         }
         self.kill_and_wait(container, KILL_PATIENCE).await?;
+        fault::point("container.remove.killed");
         // The record goes first: a snapshot without a record is swept at the next start, a record without its snapshot
         // would be a container that cannot run.
         self.forget_record(container).await?;
+        fault::point("container.remove.record");
         if let Err(error) = self.remove_snapshot(&container.id).await {
             tracing::warn!(container = %container.id, error = chain(&error), "a writable layer is left until the next start");
         }
@@ -47,6 +50,7 @@ impl Engine {
             // A monitor that does not answer drops its record with the pod.
             let _ = monitor.forget(&container.id).await;
         }
+        fault::point("container.remove.forgotten");
         self.containers.remove(&container.id);
         self.names.release(&names::of_container(&container.config.metadata, &container.pod_id));
         self.usage.forget(&container.id);

@@ -6,11 +6,9 @@ use super::{Change, Container, Phase};
 use crate::{
     engine::{Engine, Error, EventKind},
     error::chain,
+    fault,
     monitor::client::{ContainerIo, Started},
-    runtime::{
-        cdi,
-        plan::{self, ContainerPlan, ContainerRequest},
-    },
+    runtime::plan::{self, ContainerPlan, ContainerRequest},
     types::{ContainerConfig, ExitStatus, NamespaceMode, Timestamp},
 };
 
@@ -38,8 +36,10 @@ impl Engine {
         if phase != Phase::Created {
             return Err(Error::WrongState { container: container.id.clone(), state: phase.name(), needed: "created" });
         }
+        fault::point("container.start.begun");
         match self.launch(container).await {
             Ok(started) => {
+                fault::point("container.start.launched");
                 container.change(Change::Started { pid: started.pid, at: started.at, user: started.user });
                 self.tell_of_container(container, EventKind::Started);
                 self.save_soon(container);
@@ -71,8 +71,6 @@ impl Engine {
     /// What the executor is to do for a container, by its configuration and its present limits.
     pub(in crate::engine) fn plan(&self, container: &Container) -> Result<ContainerPlan, Error> {
         let config = ContainerConfig { resources: container.resources(), ..ContainerConfig::clone(&container.config) };
-        let failed = |source| Error::Plan { object: format!("container {}", container.id), source: Arc::new(source) };
-        let cdi = cdi::edits(&self.config.cdi_dirs, &config).map_err(|error| failed(error.into()))?;
         let request = ContainerRequest {
             id: &container.id,
             pod_id: &container.pod_id,
@@ -82,13 +80,14 @@ impl Engine {
             rootfs: container.rootfs.clone(),
             pod_dir: &container.pod.dir,
             image_mounts: container.image_mounts.clone(),
-            cdi: &cdi,
+            cdi: &container.cdi,
             cgroup: container.cgroup.clone(),
             target_pid: self.target_pid(container)?,
             selinux_level: &container.pod.selinux_level,
             host: &self.parts.host,
         };
-        plan::container(&request).map_err(failed)
+        plan::container(&request)
+            .map_err(|source| Error::Plan { object: format!("container {}", container.id), source: Arc::new(source) })
     }
 
     /// The process whose PID namespace a container joins, when it names another container as its target.

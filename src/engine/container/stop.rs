@@ -11,6 +11,7 @@ use super::{Container, Phase};
 use crate::{
     engine::{Engine, Error},
     error::chain,
+    fault,
     task::blocking,
     types::Signal,
 };
@@ -51,6 +52,7 @@ impl Engine {
         if !grace_is_over(*kill_at.borrow()) {
             self.signal(container, container.stop_signal).await;
         }
+        fault::point("container.stop.signalled");
         loop {
             let deadline = kill_at.borrow_and_update().unwrap_or_else(Instant::now);
             tokio::select! {

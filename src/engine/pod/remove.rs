@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::Pod;
-use crate::engine::{Engine, Error, EventKind, ledger, names};
+use crate::{
+    engine::{Engine, Error, EventKind, ledger, names},
+    fault,
+};
 
 impl Engine {
     /// Removes a pod and its containers, stopping them first. A pod that is not there is no error.
@@ -29,10 +32,13 @@ impl Engine {
             return Ok(());
         }
         self.stop_found_pod(pod).await?;
+        fault::point("pod.remove.stopped");
         for container in self.containers_of(pod) {
             self.remove_found_container(&container).await?;
         }
+        fault::point("pod.remove.containers");
         self.ledger.delete(&ledger::PODS, &pod.id).await?;
+        fault::point("pod.remove.record");
         self.pods.remove(&pod.id);
         self.names.release(&names::of_pod(&pod.config.metadata));
         self.release_level(&pod.selinux_level);

@@ -12,6 +12,7 @@ use tokio::sync::RwLock;
 use super::Pod;
 use crate::{
     engine::{Engine, Error, EventKind, cpu_rate::CpuRate, names, new_id, rollback::Rollback},
+    fault,
     monitor::client::Monitor,
     runtime::{self, launch},
     task::blocking,
@@ -85,6 +86,7 @@ impl Engine {
         let dir = pod.dir.clone();
         rollback.push("remove the pod's directory", async move { blocking(move || remove_dir(&dir)).await });
         make_dirs(&pod.dir, &pod.config.log_directory)?;
+        fault::point("pod.run.directory");
 
         let monitor = self
             .parts
@@ -92,6 +94,7 @@ impl Engine {
             .pod(&plan)
             .await
             .map_err(|source| Error::monitor("create namespaces of", format!("pod {}", pod.id), source))?;
+        fault::point("pod.run.monitor");
         let shutdown = Arc::clone(&monitor);
         let (engine, gone) = (Arc::clone(self), Arc::clone(pod));
         rollback.push("end the monitor", async move {
@@ -100,7 +103,9 @@ impl Engine {
         });
 
         let ips = self.attach_network(pod, rollback).await?;
+        fault::point("pod.run.network");
         super::files::write(pod, &ips)?;
+        fault::point("pod.run.files");
         self.record_ready(pod, monitor, ips).await
     }
 
@@ -123,6 +128,7 @@ impl Engine {
     async fn record_ready(&self, pod: &Pod, monitor: Arc<Monitor>, ips: Vec<IpAddr>) -> Result<(), Error> {
         pod.set_ready(monitor, ips);
         let saved = self.save_pod(pod).await;
+        fault::point("pod.run.record");
         if saved.is_err() {
             pod.set_not_ready();
         }

@@ -8,6 +8,7 @@ use super::Pod;
 use crate::{
     engine::{Engine, Error, EventKind, container::Container},
     error::chain,
+    fault,
     monitor::client::Monitor,
     task::blocking,
     types::{ExitStatus, NamespaceMode, Timestamp},
@@ -42,12 +43,16 @@ impl Engine {
         let containers = self.containers_of(pod);
         let kills = containers.iter().map(|container| self.kill_for_stop(container));
         join_all(kills).await;
+        fault::point("pod.stop.killed");
         self.detach_network(pod).await?;
+        fault::point("pod.stop.network");
         let was_ready = pod.is_ready();
         let monitor = pod.set_not_ready();
         self.end_monitor(pod, monitor).await;
+        fault::point("pod.stop.monitor");
         let dir = pod.dir.clone();
         blocking(move || super::run::remove_dir(&dir)).await?;
+        fault::point("pod.stop.directory");
         if was_ready {
             self.save_pod(pod).await?;
             self.tell_of_pod(pod, EventKind::Stopped);

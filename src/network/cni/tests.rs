@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use serde_json::json;
@@ -62,12 +62,12 @@ impl Setup {
     }
 
     fn install(&self, name: &str, script: &str) {
-        let path = self.path("bin").join(name);
-        // By rename, so that no child of another test holds the file open for writing when it is executed.
-        let new = self.path("new");
-        fs::write(&new, format!("{PROLOGUE}{script}")).expect("write");
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("chmod");
-        fs::rename(new, path).expect("rename");
+        let source = self.path("source");
+        fs::write(&source, format!("{PROLOGUE}{script}")).expect("write");
+        // By another process: a file that this one has written could still be open in a child that another test has just
+        // forked, and then it cannot be executed.
+        let installed = Command::new("install").arg("-m755").arg(source).arg(self.path("bin").join(name)).status();
+        assert!(installed.expect("run install").success());
     }
 
     fn configure(&self, network: &Value) {

@@ -189,7 +189,9 @@ fn a_bridge_is_full_at_its_1023rd_port() {
                     links.add(pair.controller(bridge.index).build()).execute().await.expect("port");
                 }
             });
-            host.attach(&Pod::new(1), &[]);
+            // Kept: with its namespace, the pod's port would go.
+            let last = Pod::new(1);
+            host.attach(&last, &[]);
             let full = host.try_attach(&Pod::new(2), &[]).expect_err("1023 ports are the most");
             assert!(matches!(&full, Error::BridgeFull(name) if name == "berth0"), "{full}");
             host.until("the refused pod's lease has ended", || host.leases().len() == 1);

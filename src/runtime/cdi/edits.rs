@@ -6,6 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{Error, spec};
 use crate::{runtime::cgroup::Access, types::Propagation};
 
@@ -13,7 +15,8 @@ use crate::{runtime::cgroup::Access, types::Propagation};
 const NODE_MODE: u32 = 0o666;
 
 /// Everything that devices add to a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Edits {
     /// `NAME=value` entries; they win over the container's own.
     pub env: Vec<String>,
@@ -26,7 +29,7 @@ pub struct Edits {
 }
 
 /// A device node of the host's for a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Where it appears.
     pub path: String,
@@ -49,7 +52,8 @@ pub struct Device {
 }
 
 /// A file or directory of the host's for a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Mount {
     /// What, on the host; it exists.
     pub source: PathBuf,

@@ -1,7 +1,8 @@
 //! The Container Device Interface: devices by name, and what a container needs for them by files of their vendors.
 //!
-//! Specification files are read whenever a container names a device, so that a change of them needs no restart. What
-//! comes out is plain data, with all that the host has to be asked for already in it; `plan/` makes it part of a plan.
+//! Specification files are read when a container is created that names a device, so that a change of them needs no
+//! restart. What comes out is plain data, with all that the host has to be asked for already in it; `plan/` makes it
+//! part of a plan.
 
 mod edits;
 mod error;

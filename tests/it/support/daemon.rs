@@ -73,23 +73,29 @@ impl Daemon {
         let directory = tempfile::Builder::new().prefix(&mark).tempdir().expect("make a temporary directory");
         let path = directory.path();
         fs::write(path.join("config.toml"), places(path, &mark) + configuration).expect("write the configuration");
-        let child = spawn(path, &mark);
+        let child = spawn(path, &mark, &[]);
         let channel = lazy_channel(path.join("berth.sock"));
-        let mut daemon = Self { directory, mark, child, channel, rules: String::new(), runs: AtomicU32::new(0) };
+        let (rules, runs) = (String::new(), AtomicU32::new(0));
+        let mut daemon = Self { directory, mark, child, channel, rules, runs };
         daemon.wait_until_ready().await;
         daemon.rules = Leftovers::rules();
         daemon
     }
 
     async fn wait_until_ready(&mut self) {
+        assert!(self.is_ready_before_its_end().await, "the daemon ended:\n{}", self.output());
+    }
+
+    /// Waits until the daemon answers (`true`) or has ended.
+    async fn is_ready_before_its_end(&mut self) -> bool {
         let started = Instant::now();
         loop {
             let answer = self.runtime().version(VersionRequest { version: String::new() }).await;
             if answer.is_ok() {
-                return;
+                return true;
             }
-            if let Some(ended) = self.child.try_wait().expect("look at the daemon") {
-                panic!("the daemon ended ({ended}):\n{}", self.output());
+            if self.has_ended() {
+                return false;
             }
             assert!(started.elapsed() < patience(20), "not ready: {answer:?}\n{}", self.output());
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -152,10 +158,20 @@ impl Daemon {
             .await;
     }
 
+    /// Whether the daemon has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("look at the daemon").is_some()
+    }
+
     /// Starts the daemon anew in the same places.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(self.directory.path(), &self.mark);
-        self.wait_until_ready().await;
+        assert!(self.try_start_again(&[]).await, "the daemon ended:\n{}", self.output());
+    }
+
+    /// Starts the daemon anew with more variables in its environment; `false` when it ended before it was ready.
+    pub(crate) async fn try_start_again(&mut self, environment: &[(&'static str, String)]) -> bool {
+        self.child = spawn(self.directory.path(), &self.mark, environment);
+        self.is_ready_before_its_end().await
     }
 
     /// Takes in an archive of images.
@@ -245,6 +261,16 @@ impl Daemon {
         info["pid"].as_i64().and_then(|pid| pid.try_into().ok()).expect("a process id")
     }
 
+    /// The process id of the monitor of a running container's pod: the parent of the container's process.
+    pub(crate) async fn monitor_pid(&self, container: &str) -> i32 {
+        let stat = format!("/proc/{}/stat", self.container_pid(container).await);
+        let stat = fs::read_to_string(stat).expect("the container's process");
+        let after_name = stat.rsplit(") ").next().expect("fields after the name");
+        let parent = after_name.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("its parent");
+        assert!(parent > 1 && parent != self.pid(), "{parent} is no monitor");
+        parent
+    }
+
     /// A pod's status.
     pub(crate) async fn pod_status(&self, pod: &str) -> PodSandboxStatus {
         let request = PodSandboxStatusRequest { pod_sandbox_id: pod.to_owned(), verbose: false };
@@ -322,8 +348,8 @@ pub(crate) fn log_text(status: &ContainerStatus) -> String {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
-            self.child = spawn(self.directory.path(), &self.mark);
+        if self.has_ended() {
+            self.child = spawn(self.directory.path(), &self.mark, &[]);
         }
         let removed = remove_all_pods(self);
         // What is thrown away is deleted in the background; a daemon that ends leaves that to the next one.
@@ -393,12 +419,13 @@ fn places(directory: &Path, mark: &str) -> String {
     )
 }
 
-fn spawn(directory: &Path, mark: &str) -> Child {
+fn spawn(directory: &Path, mark: &str, environment: &[(&'static str, String)]) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("daemon.log")).expect("open the log");
     Command::new(BERTH)
         .args(["serve", "--config"])
         .arg(directory.join("config.toml"))
         .env("BERTH_TEST_MARK", mark)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("share the log"))
         .stderr(log)
