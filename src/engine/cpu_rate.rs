@@ -7,8 +7,9 @@ use std::{
 
 use crate::types::Timestamp;
 
-/// A shorter stretch says more about the moment than about the load; the rate before it is told again.
-const SHORTEST: Duration = Duration::from_secs(1);
+/// A shorter stretch says more about the moment than about the load; the rate before it is told again. kubelet asks
+/// every 10 s, and whenever somebody asks kubelet.
+const SHORTEST: Duration = Duration::from_secs(5);
 
 /// The last measure of one object's CPU time, and the rate that came of it.
 #[derive(Debug, Default)]
@@ -63,8 +64,8 @@ mod tests {
         let rate = CpuRate::default();
         assert_eq!(rate.update(seconds(100), 5_000_000_000), None);
         assert_eq!(rate.update(seconds(110), 10_000_000_000), Some(500_000_000), "half a CPU");
-        assert_eq!(rate.update(seconds(112), 14_000_000_000), Some(2_000_000_000), "two CPUs");
-        assert_eq!(rate.update(seconds(113), 14_000_000_000), Some(0));
+        assert_eq!(rate.update(seconds(115), 20_000_000_000), Some(2_000_000_000), "two CPUs");
+        assert_eq!(rate.update(seconds(120), 20_000_000_000), Some(0));
     }
 
     #[test]
@@ -72,7 +73,7 @@ mod tests {
         let rate = CpuRate::default();
         rate.update(seconds(100), 0);
         rate.update(seconds(110), 1_000_000_000);
-        assert_eq!(rate.update(Timestamp(seconds(110).0 + 1000), 1_000_900_000), Some(100_000_000));
+        assert_eq!(rate.update(seconds(114), 2_000_000_000), Some(100_000_000));
         assert_eq!(rate.update(seconds(120), 3_000_000_000), Some(200_000_000), "since the last one that counted");
     }
 

@@ -5,6 +5,8 @@
 //! and overlayfs shows a directory with the attributes that the topmost layer gives it. So where an implied directory
 //! would hide other attributes than the usual ones (as 1777 of `/tmp`), the image gets one more layer on top, its
 //! *cover*: the directories in question, with their attributes and nothing in them.
+//!
+//! The cover also has the hard links that a layer makes to files of the layers below (see `lower_link.rs`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,24 +25,32 @@ use super::{
     Error,
     content::Lease,
     layers::{Layer, Layers},
-    unpack::{Attributes, Tally, is_opaque},
+    unpack::{Attributes, LowerLink, Tally, is_opaque},
 };
 use crate::types::Digest;
+
+mod lower_link;
+
+use lower_link::LinkedFile;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Makes the cover that an image with these layers (bottom first) needs, if it needs one. Blocking.
 pub(super) fn make(layers: &Layers, diff_ids: &[Digest]) -> Result<Option<Lease<Layer>>, Error> {
     let stack = Stack::open(layers, diff_ids)?;
-    let directories = stack.covered()?;
-    if directories.is_empty() {
+    let mut directories = stack.covered()?;
+    let links = stack.lower_links()?;
+    for name in links.iter().flat_map(LinkedFile::names) {
+        stack.add_parents(&mut directories, name)?;
+    }
+    if directories.is_empty() && links.is_empty() {
         return Ok(None);
     }
-    let digest = describe(&directories);
+    let digest = describe(&directories, &links);
     if let Ok(lease) = layers.shelf().lease(&[digest]) {
         return Ok(Some(lease));
     }
-    layers.make(digest, |root| fill(root, &directories)).map(Some)
+    layers.make(digest, |root| fill(root, &directories, &links)).map(Some)
 }
 
 /// How often a layer may be asked for a directory; no image that somebody built comes near.
@@ -55,10 +65,12 @@ struct Stack {
 }
 
 struct Opened {
+    diff_id: Digest,
     path: PathBuf,
     root: OwnedFd,
     implicit: BTreeSet<Vec<u8>>,
     opaque: bool,
+    links: Vec<LowerLink>,
 }
 
 /// What a layer says about a path.
@@ -77,7 +89,14 @@ impl Stack {
             let path = layers.files(*diff_id);
             let root = File::open(&path).map_err(|source| Error::file("open", &path, source))?.into();
             let tally = layers.shelf().meta(*diff_id).map(|layer| layer.tally).unwrap_or_default();
-            Ok::<_, Error>(Opened { path, root, implicit: tally.implicit.into_iter().collect(), opaque: tally.opaque })
+            Ok::<_, Error>(Opened {
+                diff_id: *diff_id,
+                path,
+                root,
+                implicit: tally.implicit.into_iter().collect(),
+                opaque: tally.opaque,
+                links: tally.links,
+            })
         };
         Ok(Self { layers: diff_ids.iter().rev().map(open).collect::<Result<_, _>>()? })
     }
@@ -94,14 +113,20 @@ impl Stack {
         let mut directories = Directories::new();
         for path in implied {
             let Some(attributes) = self.hidden_attributes(path)? else { continue };
-            for end in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
-                let parent = path[..end].to_vec();
-                let (_, attributes) = self.attributes(&parent)?;
-                directories.entry(parent).or_insert(attributes);
-            }
+            self.add_parents(&mut directories, path)?;
             directories.insert(path.clone(), attributes);
         }
         Ok(directories)
+    }
+
+    /// Adds the directories that lead to a path.
+    fn add_parents(&self, directories: &mut Directories, path: &[u8]) -> Result<(), Error> {
+        for end in path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at) {
+            let parent = path[..end].to_vec();
+            let (_, attributes) = self.attributes(&parent)?;
+            directories.entry(parent).or_insert(attributes);
+        }
+        Ok(())
     }
 
     /// The attributes that a directory should have, if it would be seen with others.
@@ -153,22 +178,27 @@ impl Opened {
 }
 
 /// The digest that a cover goes by: equal covers are one.
-fn describe(directories: &Directories) -> Digest {
+fn describe(directories: &Directories, links: &[LinkedFile]) -> Digest {
     let mut text = b"cover\0".to_vec();
     for (path, attributes) in directories {
         text.extend_from_slice(&(path.len() as u64).to_be_bytes());
         text.extend_from_slice(path);
         attributes.describe(&mut text);
     }
+    links.iter().for_each(|link| link.describe(&mut text));
     Digest::of(&text)
 }
 
-fn fill(root: &Path, directories: &Directories) -> Result<Tally, Error> {
+fn fill(root: &Path, directories: &Directories, links: &[LinkedFile]) -> Result<Tally, Error> {
     let failed = |source: io::Error| Error::file("fill", root, source);
     let root_directory = File::open(root).map_err(failed)?;
     let open = |path: &[u8]| fs::openat(&root_directory, path, DIRECTORY, Mode::empty());
     for path in directories.keys() {
         fs::mkdirat(&root_directory, path.as_slice(), Mode::RWXU).map_err(|errno| failed(errno.into()))?;
+    }
+    let mut bytes = 0;
+    for link in links {
+        bytes += link.make(&root_directory).map_err(failed)?;
     }
     // From the inside out, as making a directory changes the time of the one around it.
     for (path, attributes) in directories.iter().rev() {
@@ -176,7 +206,8 @@ fn fill(root: &Path, directories: &Directories) -> Result<Tally, Error> {
         attributes.set(made.as_fd()).map_err(failed)?;
     }
     let count = directories.len() as u64 + 1;
-    Ok(Tally { bytes: count * 4096, inodes: count, implicit: vec![Vec::new()], opaque: false })
+    let inodes = count + links.len() as u64;
+    Ok(Tally { bytes: count * 4096 + bytes, inodes, implicit: vec![Vec::new()], ..Tally::default() })
 }
 
 #[cfg(test)]

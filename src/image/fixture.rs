@@ -240,7 +240,7 @@ pub(super) fn open_with(directory: &Path, change: impl FnOnce(&mut Config)) -> A
     let mut config = config(directory);
     change(&mut config);
     // A program that another test starts holds the lock of a store that was just closed until it has replaced itself.
-    for _ in 0..100 {
+    for _ in 0..1000 {
         match Store::open(config.clone()) {
             Err(Error::Locked(_)) => std::thread::sleep(Duration::from_millis(10)),
             opened => return opened.expect("opens"),

@@ -48,7 +48,8 @@ pub(super) struct Layers {
     streams: Mutex<HashMap<Digest, Digest>>,
 }
 
-const FILES: &str = "fs";
+/// Name of the directory with a layer's files.
+pub(super) const FILES: &str = "fs";
 const RECORD: &str = "layer.json";
 
 impl Layers {
@@ -56,6 +57,7 @@ impl Layers {
     pub(super) fn open(root: &Path, trash: Arc<Trash>, limits: Limits) -> Result<Self, Error> {
         let directory = root.join("layers");
         make_directory(&directory)?;
+        spread(&directory);
         let shelf = Shelf::open(directory, Arc::clone(&trash), read_record)?;
         let streams = shelf.fold(HashMap::new(), |mut streams, layer: &Layer| {
             streams.extend(layer.stream.map(|stream| (stream, layer.diff_id)));
@@ -123,6 +125,23 @@ impl Layers {
         let lease = self.shelf.put(diff_id, &staging.path, layer)?;
         self.settler.add(&self.shelf.path(diff_id))?;
         Ok(lease)
+    }
+}
+
+/// Tells ext4 that what is in this directory does not belong together, `chattr(1)` attribute `T`.
+///
+/// It then puts each layer into a block group by chance instead of all into one, where a new layer's files would have to
+/// find their way between those of the layers before it. Without a journal, ext4 even looks at each inode that was
+/// deleted there in the last minutes before it takes another one.
+fn spread(directory: &Path) {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let spread = || {
+        let directory = File::open(directory)?;
+        let flags = ioctl_getflags(&directory)?;
+        Ok::<_, std::io::Error>(ioctl_setflags(&directory, flags | IFlags::TOPDIR)?)
+    };
+    if let Err(error) = spread() {
+        tracing::debug!(%error, "the file system takes no hint about layers");
     }
 }
 

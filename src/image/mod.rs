@@ -10,7 +10,7 @@
 //! | path | what |
 //! |---|---|
 //! | `blobs/sha256/<hex>` | manifests and configurations as they were received, and layers: those of imported archives, and others if they are to be kept |
-//! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size, and `settled` that it has reached the disk |
+//! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size, and `settled` that it has reached the disk, and its seal (see `seal.rs`) |
 //! | `images/<hex>.json` | an image's record, named by the digest of its configuration |
 //! | `ingest/`, `trash/` | what is being received and what is being deleted; emptied at start |
 //! | `empty/` | stands in for layers where an image has too few |
@@ -19,12 +19,14 @@
 //! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.
 
 mod assemble;
+mod check;
 mod chunks;
 mod config;
 mod content;
 mod cover;
 mod durable;
 mod error;
+mod fetch;
 #[cfg(test)]
 mod fixture;
 mod flight;
@@ -46,6 +48,7 @@ mod receive;
 mod record;
 pub mod registry;
 mod save;
+mod seal;
 mod settle;
 mod snapshot;
 mod store;
@@ -54,6 +57,7 @@ mod trash;
 mod unpack;
 mod usage;
 
+pub use check::{CheckReport, Finding};
 pub use config::ImageConfig;
 pub use error::Error;
 pub use history::Step;

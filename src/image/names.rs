@@ -23,12 +23,16 @@ impl Store {
     /// When no image has the name.
     pub async fn untag(self: &Arc<Self>, name: &str) -> Result<(), Error> {
         let reference: Reference = name.parse()?;
-        let id = self.find(name)?.id;
+        let image = self.find(name)?;
         let name = match reference.digest() {
             Some(digest) => reference.pinned(digest).to_string(),
             None => reference.to_string(),
         };
-        let store = Arc::clone(self);
+        // It may have been found by its id.
+        if !image.tags.contains(&name) && !image.digests.contains(&name) {
+            return Err(Error::NotFound(name));
+        }
+        let (store, id) = (Arc::clone(self), image.id);
         task::blocking(move || store.images.remove_name(id, &name)).await
     }
 

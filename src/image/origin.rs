@@ -6,12 +6,13 @@
 
 use std::{fs::File, sync::Arc};
 
-use futures_util::StreamExt as _;
+use futures_util::FutureExt as _;
 
 use super::{
     Auth, Error, Store,
     chunks::chunks,
     content::{Lease, Received},
+    fetch::{feed, fetch},
     record::Record,
     registry::Descriptor,
 };
@@ -44,7 +45,7 @@ pub(super) struct OpenBlob {
 #[expect(dead_code, reason = "they are there to be dropped")]
 pub(super) enum Kept {
     InStore(Lease<u64>),
-    Fetched(Received),
+    Fetched(Box<Received>),
 }
 
 impl Origin {
@@ -92,7 +93,7 @@ impl Origin {
         for source in &self.sources {
             match self.fetch(source, blob).await {
                 Ok(received) => {
-                    return Ok(OpenBlob { file: received.open()?, kept: Kept::Fetched(received) });
+                    return Ok(OpenBlob { file: received.open()?, kept: Kept::Fetched(Box::new(received)) });
                 }
                 Err(error) => failure = Some(Box::new(error)),
             }
@@ -101,25 +102,23 @@ impl Origin {
     }
 
     async fn fetch(&self, source: &Reference, blob: &Descriptor) -> Result<Received, Error> {
-        let mut stream = self.store.client.blob(source, blob, self.auth_for(source)).await?;
-        let (sender, mut chunks) = chunks();
         let (store, digest) = (Arc::clone(&self.store), blob.digest);
-        let receive = task::blocking(move || {
-            let mut ingest = store.blobs.ingest()?;
-            ingest.copy_from(&mut chunks)?;
-            ingest.finish(Some(digest))
-        });
-        let feed = async move {
-            while let Some(chunk) = stream.next().await {
-                if sender.send(chunk?).await.is_err() {
-                    break;
-                }
+        let receive = move |stream| {
+            let (sender, mut chunks) = chunks();
+            let store = Arc::clone(&store);
+            let receive = task::blocking(move || {
+                let mut ingest = store.blobs.ingest()?;
+                ingest.copy_from(&mut chunks)?;
+                ingest.finish(Some(digest))
+            });
+            async move {
+                let (received, fed) = tokio::join!(receive, feed(stream, sender, |_| {}));
+                // A stream that broke is the reason why it has another digest.
+                fed.and(received)
             }
-            Ok::<_, Error>(())
+            .boxed()
         };
-        let (received, fed) = tokio::join!(receive, feed);
-        // A stream that broke is the reason why it has another digest.
-        fed.and(received)
+        fetch(&self.store, source, blob, self.auth_for(source), receive).await
     }
 
     fn auth_for(&self, source: &Reference) -> Option<&Auth> {

@@ -1,7 +1,7 @@
 //! An image on its way out of the store: all its documents and blobs, with the digests that they came with.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -18,6 +18,8 @@ use crate::types::Digest;
 
 /// Documents that one image may consist of.
 const MAX_DOCUMENTS: usize = 1000;
+/// Bytes that they may have together: they are kept in memory.
+const MAX_BYTES: usize = 32 << 20;
 
 /// Which of the images behind a name leave the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,19 +77,31 @@ impl Outgoing {
             Platforms::All => record.index.unwrap_or(record.manifest),
         };
         let mut outgoing = Self { origin, documents: Vec::new(), blobs: Vec::new(), host_manifest: record.manifest };
-        let mut seen = HashSet::from([root]);
-        let mut pending = VecDeque::from([root]);
-        while let Some(digest) = pending.pop_front() {
-            if outgoing.documents.len() == MAX_DOCUMENTS {
-                let reason = format!("it leads to more than {MAX_DOCUMENTS} documents");
+        let mut seen = HashSet::new();
+        let mut documents = HashMap::new();
+        let mut size = 0;
+        // Depth first; a document's turn to leave comes after those of all that it points to.
+        let mut pending = vec![(root, false)];
+        while let Some((digest, is_complete)) = pending.pop() {
+            if is_complete {
+                outgoing.documents.extend(documents.remove(&digest));
+                continue;
+            }
+            if !seen.insert(digest) {
+                continue;
+            }
+            let (document, links) = outgoing.document(digest).await?;
+            size += document.bytes.len();
+            documents.insert(digest, document);
+            if outgoing.documents.len() + documents.len() > MAX_DOCUMENTS || size > MAX_BYTES {
+                let reason = format!("it leads to more than {MAX_DOCUMENTS} documents or {MAX_BYTES} bytes of them");
                 return Err(Error::Unusable { what: "index", digest: root, reason });
             }
-            let links = outgoing.add(digest).await?;
-            pending.extend(links.manifests.iter().map(|child| child.digest).filter(|child| seen.insert(*child)));
+            pending.push((digest, true));
+            pending.extend(links.manifests.iter().rev().map(|child| (child.digest, false)));
             let blobs = links.config.into_iter().chain(links.layers);
             outgoing.blobs.extend(blobs.filter(|blob| seen.insert(blob.digest)));
         }
-        outgoing.documents.reverse();
         Ok(outgoing)
     }
 
@@ -102,14 +116,13 @@ impl Outgoing {
         }
     }
 
-    async fn add(&mut self, digest: Digest) -> Result<Links, Error> {
+    async fn document(&self, digest: Digest) -> Result<(OutgoingDocument, Links), Error> {
         let bytes = self.origin.document(digest).await?;
         let malformed = |source| Error::Document { what: "manifest", digest, source };
         let links = serde_json::from_slice(&bytes).map_err(malformed)?;
         let unusable = |failure| Error::Unusable { what: "manifest", digest, reason: crate::error::chain(&failure) };
         let media_type = own_media_type(&bytes).map_err(unusable)?;
         let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64, urls: Vec::new() };
-        self.documents.push(OutgoingDocument { descriptor, bytes });
-        Ok(links)
+        Ok((OutgoingDocument { descriptor, bytes }, links))
     }
 }

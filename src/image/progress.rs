@@ -58,7 +58,7 @@ impl Progress {
 }
 
 /// Where the transfer of one blob reports to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BlobWatch {
     progress: Arc<Progress>,
     position: usize,
@@ -68,8 +68,14 @@ impl BlobWatch {
     /// More bytes have come through.
     pub(super) fn moved(&self, bytes: u64) {
         if let Some(blob) = self.progress.lock().get_mut(self.position) {
-            blob.state = BlobState::Moving;
             blob.transferred += bytes;
+        }
+    }
+
+    /// That many bytes have come through.
+    pub(super) fn reached(&self, bytes: u64) {
+        if let Some(blob) = self.progress.lock().get_mut(self.position) {
+            (blob.state, blob.transferred) = (BlobState::Moving, bytes);
         }
     }
 

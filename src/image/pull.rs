@@ -19,6 +19,7 @@ use super::{
     assemble::{Parts, assemble},
     chunks::chunks,
     content::MAX_DOCUMENT,
+    fetch::{feed, fetch},
     images::Names,
     manifest::{Document, Manifest, choose},
     progress::{BlobState, BlobWatch},
@@ -141,17 +142,24 @@ impl Source {
                 reason: format!("it has {} bytes, more than {MAX_DOCUMENT}", descriptor.size),
             });
         }
-        let mut stream = self.store.client.blob(&self.reference, descriptor, self.auth()).await?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk?;
-            self.store.metrics.received(chunk.len());
-            bytes.extend_from_slice(&chunk);
-        }
-        match Digest::of(&bytes) {
-            actual if actual == descriptor.digest => Ok(bytes),
-            actual => Err(Error::Corrupt { expected: descriptor.digest, actual }),
-        }
+        let (store, digest) = (Arc::clone(&self.store), descriptor.digest);
+        let receive = move |mut stream: BlobStream| {
+            let store = Arc::clone(&store);
+            async move {
+                let mut bytes = Vec::new();
+                while let Some(chunk) = stream.next().await {
+                    let chunk = chunk?;
+                    store.metrics.received(chunk.len());
+                    bytes.extend_from_slice(&chunk);
+                }
+                match Digest::of(&bytes) {
+                    actual if actual == digest => Ok(bytes),
+                    actual => Err(Error::Corrupt { expected: digest, actual }),
+                }
+            }
+            .boxed()
+        };
+        fetch(&self.store, &self.reference, descriptor, self.auth(), receive).await
     }
 
     /// Brings in all layers at the same time.
@@ -183,8 +191,8 @@ impl Source {
             return Ok(layer);
         }
         let (_slot, _pipeline) = (slots.acquire().await, store.pipelines.acquire().await);
-        let stream = store.client.blob(&self.reference, descriptor, self.auth()).await?;
-        let received = self.receive(descriptor, stream, watch).await?;
+        let receive = |stream| receive(Arc::clone(store), descriptor.clone(), stream, watch.clone()).boxed();
+        let received = fetch(store, &self.reference, descriptor, self.auth(), receive).await?;
         fault::point("image.pull.unpacked");
         let store = Arc::clone(store);
         let layer = task::blocking(move || received.commit(&store)).await?;
@@ -192,36 +200,31 @@ impl Source {
         watch.ended(BlobState::Done);
         Ok(layer)
     }
+}
 
-    /// Lets a thread unpack the layer while the stream brings it.
-    async fn receive(
-        &self,
-        descriptor: &Descriptor,
-        mut stream: BlobStream,
-        watch: &BlobWatch,
-    ) -> Result<ReceivedLayer, Error> {
-        let (sender, chunks) = chunks();
-        let store = Arc::clone(&self.store);
-        let expected = Expected { digest: descriptor.digest, size: descriptor.size };
-        let media_type = descriptor.media_type.clone();
-        let receive = task::blocking(move || {
-            let keep_stream = store.config.keep_blobs;
-            ReceivedLayer::receive(&store, chunks, &media_type, Some(expected), keep_stream)
-        });
-        let feed = async move {
-            while let Some(chunk) = stream.next().await {
-                let chunk = chunk?;
-                self.store.metrics.received(chunk.len());
-                watch.moved(chunk.len() as u64);
-                // A receiver that is gone has its own error to tell.
-                if sender.send(chunk).await.is_err() {
-                    break;
-                }
-            }
-            Ok::<_, Error>(())
-        };
-        let (received, fed) = tokio::join!(receive, feed);
-        // A stream that broke is the reason why there was too little to unpack.
-        fed.and(received)
-    }
+/// Lets a thread unpack a layer while the stream brings it.
+async fn receive(
+    store: Arc<Store>,
+    descriptor: Descriptor,
+    stream: BlobStream,
+    watch: BlobWatch,
+) -> Result<ReceivedLayer, Error> {
+    // It may be the second attempt.
+    watch.reached(0);
+    let (sender, chunks) = chunks();
+    let expected = Expected { digest: descriptor.digest, size: descriptor.size };
+    let passed = {
+        let store = Arc::clone(&store);
+        move |bytes: usize| {
+            store.metrics.received(bytes);
+            watch.moved(bytes as u64);
+        }
+    };
+    let receive = task::blocking(move || {
+        let keep_stream = store.config.keep_blobs;
+        ReceivedLayer::receive(&store, chunks, &descriptor.media_type, Some(expected), keep_stream)
+    });
+    let (received, fed) = tokio::join!(receive, feed(stream, sender, passed));
+    // A stream that broke is the reason why there was too little to unpack.
+    fed.and(received)
 }

@@ -67,11 +67,16 @@ impl Store {
 /// Where an image goes to.
 fn destination(image: &Image, options: &PushOptions) -> Result<Reference, Error> {
     let name = options.destination.as_deref().unwrap_or(&options.image);
-    let by_id = options.destination.is_none() && image.id.hex().starts_with(name.trim_start_matches("sha256:"));
-    if by_id {
-        return Err(Error::Nameless(image.id));
+    if options.destination.is_some() {
+        return Ok(name.parse()?);
     }
-    Ok(name.parse()?)
+    // What is the beginning of an id may be a name all the same.
+    let found_by_id = image.id.hex().starts_with(name.trim_start_matches("sha256:"));
+    match name.parse::<Reference>() {
+        Ok(reference) if !found_by_id || image.tags.contains(&reference.to_string()) => Ok(reference),
+        Err(error) if !found_by_id => Err(error.into()),
+        _ => Err(Error::Nameless(image.id)),
+    }
 }
 
 /// A push under way.
@@ -153,6 +158,6 @@ impl Content for Source<'_> {
     }
 
     fn sent(&mut self, bytes: u64) {
-        self.watch.moved(bytes);
+        self.watch.reached(bytes);
     }
 }

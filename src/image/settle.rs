@@ -8,7 +8,8 @@
 
 use std::{
     fs::{self, File},
-    os::fd::OwnedFd,
+    io::Write as _,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
@@ -17,7 +18,8 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use super::Error;
+use super::{Error, layers::FILES, seal::seal};
+use crate::types::Digest;
 
 /// Name of the mark.
 const MARK: &str = "settled";
@@ -78,13 +80,23 @@ fn settle(file_system: &File, queued: &Receiver<OwnedFd>) {
     }
 }
 
-/// Marks a layer by its open directory: by now its path may be that of another one.
+/// The seal that a layer got when it had reached the disk; `None` if it has not yet.
+pub(super) fn seal_of(layer: &Path) -> Option<Digest> {
+    fs::read_to_string(layer.join(MARK)).ok()?.trim().parse().ok()
+}
+
+/// Marks a layer, with its seal, by its open directory: by now its path may be that of another one.
 fn mark(layer: &OwnedFd) {
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let marked = rustix::fs::openat(layer, MARK, flags, Mode::RUSR | Mode::WUSR);
+    let files = format!("/proc/self/fd/{}/{FILES}", layer.as_raw_fd());
+    let mark = || {
+        let seal = seal(Path::new(&files))?;
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let mark = rustix::fs::openat(layer, MARK, flags, Mode::RUSR | Mode::WUSR)?;
+        File::from(mark).write_all(seal.to_string().as_bytes())
+    };
     // It may have been removed meanwhile.
-    if let Err(error) = marked
-        && error != rustix::io::Errno::NOENT
+    if let Err(error) = mark()
+        && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(%error, "a layer could not be marked as written to the disk");
     }

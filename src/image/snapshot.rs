@@ -153,6 +153,13 @@ impl Snapshots {
         entries.values().flat_map(|entry| entry.record.image.iter().chain(&entry.record.volumes)).copied().collect()
     }
 
+    /// Containers that need one of these layers.
+    pub(super) fn users_of(&self, layers: &[Digest]) -> Vec<Id> {
+        let entries = self.lock();
+        let needs = |entry: &Entry| entry.record.layers.iter().any(|layer| layers.contains(layer));
+        entries.iter().filter(|(_, entry)| needs(entry)).map(|(id, _)| id.clone()).collect()
+    }
+
     /// Directory of a container's changes.
     pub(super) fn upper(&self, id: &Id) -> PathBuf {
         self.directory.join(id.as_str()).join(UPPER)

@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Attachment, Config, Error, Recovery,
     config::Topology,
-    lease::Phase,
     worker::{self, Job, Shared},
 };
 use crate::types::{Id, PortMapping};
@@ -49,7 +48,7 @@ impl BuiltIn {
     #[cfg(test)]
     pub(super) fn attachment(&self, pod: &Id) -> Option<Attachment> {
         let book = self.shared.book();
-        book.get(pod).filter(|lease| lease.phase == Phase::Attached).map(Attachment::of)
+        book.get(pod).filter(|lease| lease.phase == super::lease::Phase::Attached).map(Attachment::of)
     }
 
     /// See [`super::Network::status`].

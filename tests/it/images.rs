@@ -4,7 +4,10 @@ use berth::wire::{Image, ImageFilter, ImageSpec, ImageStatusRequest, ListImagesR
 use serde_json::json;
 use tonic::Code;
 
-use crate::support::{Archive, BUSYBOX, Compression, Daemon, Layer, container, pod, shell};
+use crate::{
+    cli::{berth, code, text},
+    support::{Archive, BUSYBOX, Compression, Daemon, Layer, Registry, container, eventually, pod, shell},
+};
 
 fn spec(image: &str) -> Option<ImageSpec> {
     Some(ImageSpec { image: image.to_owned(), ..Default::default() })
@@ -230,4 +233,56 @@ async fn layers_cannot_write_outside_of_themselves() {
         let _ = daemon.import(image.oci_layout("hostile:latest"), "").await;
         assert!(!std::path::Path::new("/tmp").join(&escape).exists(), "{what} led out");
     }
+}
+
+#[tokio::test]
+async fn damage_is_found_and_repaired_by_the_next_pull() {
+    requires!(Root, DockerRegistry);
+    let daemon = Daemon::start().await;
+    let registry = Registry::start().await;
+    let name = registry.push(&Archive::busybox(), "busybox", "1").await;
+    text(&daemon, &["image", "pull", &name]).await;
+    let check = async |arguments: &[&str]| {
+        let output = berth(&daemon, &[&["image", "check", "--json"], arguments].concat()).await;
+        (code(&output), serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON"))
+    };
+    eventually("the layer has reached the disk", async || check(&[]).await.1["unsealed"] == "0").await;
+    let (exit, report) = check(&[]).await;
+    assert_eq!((exit, &report["findings"]), (0, &json!([])), "{report}");
+
+    let busybox = glob(&daemon.path("root/image/layers"), "fs/bin/busybox");
+    std::fs::File::options()
+        .write(true)
+        .open(&busybox)
+        .expect("open a file of the layer")
+        .set_len(100)
+        .expect("cut it");
+    let config = daemon.path("root/image/blobs/sha256").join(&Archive::busybox().id()["sha256:".len()..]);
+    std::fs::write(config, "{}").expect("spoil the configuration");
+    let (exit, report) = check(&[]).await;
+    assert_eq!((exit, report["findings"].as_array().map(Vec::len)), (1, Some(2)), "{report}");
+
+    let pod_config = pod(&daemon, "user");
+    let pod = daemon.run_pod(&pod_config).await;
+    let mut container = shell("c", "true");
+    container.image.as_mut().expect("an image").image = name.clone();
+    daemon.create(&pod, &container, &pod_config).await;
+    let (exit, report) = check(&["--repair"]).await;
+    assert_eq!(exit, 1, "a container's layers were taken away: {report}");
+    daemon.remove_pod(&pod).await;
+    let (exit, report) = check(&["--repair"]).await;
+    assert_eq!(exit, 0, "{report}");
+    assert_eq!(find(&daemon, &name).await, None);
+
+    text(&daemon, &["image", "pull", &name]).await;
+    let mut container = shell("c", "echo whole");
+    container.image.as_mut().expect("an image").image = name;
+    assert_eq!(daemon.run_to_end(&container).await.1, "whole\n");
+}
+
+/// The file with this path below the one entry of a directory that has it.
+fn glob(directory: &std::path::Path, path: &str) -> std::path::PathBuf {
+    let entries =
+        std::fs::read_dir(directory).expect("read the directory").map(|entry| entry.expect("an entry").path());
+    entries.map(|entry| entry.join(path)).find(|path| path.exists()).expect("the file is somewhere")
 }

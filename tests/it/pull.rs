@@ -232,6 +232,23 @@ async fn mirrors_are_asked_first_and_upstream_is_the_way_out() {
 }
 
 #[tokio::test]
+async fn a_mirror_that_gives_wrong_bytes_is_passed_over() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let wrong = FaultyRegistry::start(Archive::busybox(), Fault::OtherBytes).await;
+    let upstream = FaultyRegistry::start(Archive::busybox(), Fault::None).await;
+    let host = |registry: &FaultyRegistry| registry.image().split('/').next().expect("a host").to_owned();
+    let directory = daemon.path("certs.d").join(host(&upstream));
+    fs::create_dir_all(&directory).expect("make a directory");
+    let hosts = format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", host(&upstream), host(&wrong));
+    fs::write(directory.join("hosts.toml"), hosts).expect("write hosts.toml");
+    assert_eq!(pull(&daemon, &upstream.image()).await.expect("pull"), Archive::busybox().id());
+    assert!(wrong.requests() > 2, "the mirror was not asked for blobs");
+    let said = daemon.output();
+    assert!(said.contains("wrong content") && said.contains(&host(&wrong)), "nobody hears of it: {said}");
+}
+
+#[tokio::test]
 async fn passwords_are_not_logged() {
     requires!(Root);
     let daemon = Daemon::start_with("[log]\nlevel = \"trace\"\n").await;

@@ -1,5 +1,6 @@
 //! `berth image`: a file a verb, and what other verbs do with images.
 
+mod check;
 mod history;
 mod import;
 mod inspect;
@@ -57,6 +58,8 @@ pub(super) enum Verb {
     Rm(rm::Rm),
     /// Remove images that nothing uses
     Prune(prune::Prune),
+    /// Check that all images are whole
+    Check(check::Check),
 }
 
 impl Verb {
@@ -73,6 +76,7 @@ impl Verb {
             Self::Inspect(verb) => verb.perform(session).await,
             Self::Rm(verb) => verb.perform(session).await,
             Self::Prune(verb) => verb.perform(session).await,
+            Self::Check(verb) => verb.perform(session).await,
         }
     }
 }

@@ -45,6 +45,12 @@ impl Save {
         let pieces = session.engine.own.save_images(request).await.during(operation.as_str())?;
         match self.output {
             None => copy(pieces, &mut io::stdout().lock(), Path::new("standard output"), &operation).await?,
+            Some(path) if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) => {
+                // A device, a pipe or a link is written to, never replaced.
+                let opened = File::options().write(true).truncate(true).open(&path);
+                let mut file = opened.map_err(|source| Error::Write { path: path.clone(), source })?;
+                copy(pieces, &mut file, &path, &operation).await?;
+            }
             Some(path) => {
                 // The name is given to a whole archive only.
                 let unfinished = path.with_extension(format!("tmp-{}", std::process::id()));

@@ -73,7 +73,7 @@ impl ImageService for Door {
         &self,
         _request: Request<ImageFsInfoRequest>,
     ) -> Result<Response<ImageFsInfoResponse>, Status> {
-        let usage = self.engine()?.images().usage().await?;
+        let usage = self.awaited_engine().await?.images().usage().await?;
         Ok(Response::new(ImageFsInfoResponse {
             image_filesystems: vec![filesystem_to_wire(&usage.images)],
             container_filesystems: vec![filesystem_to_wire(&usage.containers)],

@@ -8,11 +8,9 @@ mod own;
 mod runtime;
 mod transfer;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, service::Routes};
 use tracing::Span;
@@ -47,11 +45,12 @@ struct Inside {
     streams: Arc<streaming::Server>,
 }
 
-/// The services' common part. It can serve before there is an engine: every RPC is `Unavailable` until then.
+/// The services' common part. It can serve before there is an engine: every RPC is `Unavailable` until then, but for
+/// those that kubelet connects with.
 #[derive(Debug, Clone)]
 pub struct Door {
     config: Arc<Config>,
-    inside: Arc<OnceLock<Inside>>,
+    inside: Arc<SetOnce<Inside>>,
     /// Ends the streams that have no end of their own.
     closing: CancellationToken,
 }
@@ -84,17 +83,30 @@ impl Door {
     }
 
     fn inside(&self) -> Result<&Inside, Status> {
-        self.inside.get().ok_or_else(|| Status::unavailable("the engine is still recovering its state"))
+        self.inside.get().ok_or_else(recovering)
     }
 
     fn engine(&self) -> Result<&Arc<Engine>, Status> {
         self.inside().map(|inside| &inside.engine)
     }
 
+    /// The engine, as soon as there is one. kubelet calls Version and ImageFsInfo once each when it starts, and ends
+    /// when either fails; both may start at the same time.
+    async fn awaited_engine(&self) -> Result<&Arc<Engine>, Status> {
+        tokio::select! {
+            inside = self.inside.wait() => Ok(&inside.engine),
+            () = self.closing.cancelled() => Err(recovering()),
+        }
+    }
+
     /// The URL under which the caller finds a session.
     fn url(&self, ticket: Ticket) -> Result<String, Status> {
         Ok(self.inside()?.streams.url(ticket)?)
     }
+}
+
+fn recovering() -> Status {
+    Status::unavailable("the engine is still recovering its state")
 }
 
 /// The id of the pod that an RPC is about, also noted in the log's span.

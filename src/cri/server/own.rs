@@ -89,6 +89,24 @@ impl Engine for Door {
         Ok(Response::new(PruneResponse { images: images.collect(), reclaimed: pruned.reclaimed }))
     }
 
+    async fn check_images(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let report = self.engine()?.images().check(request.into_inner().repair).await?;
+        let findings = report.findings.into_iter().map(|finding| CheckFinding {
+            image: finding.image,
+            digest: finding.digest.to_string(),
+            problem: finding.problem,
+            repair: finding.repair,
+            remains: finding.remains,
+        });
+        Ok(Response::new(CheckResponse {
+            images: report.images,
+            blobs: report.blobs,
+            layers: report.layers,
+            unsealed: report.unsealed,
+            findings: findings.collect(),
+        }))
+    }
+
     async fn check_login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
         let LoginRequest { registry, auth } = request.into_inner();
         let auth = registry_auth_from_wire(auth).unwrap_or_default();

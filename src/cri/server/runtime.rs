@@ -55,7 +55,7 @@ impl Door {
 #[tonic::async_trait]
 impl RuntimeService for Door {
     async fn version(&self, _request: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
-        self.engine()?;
+        self.awaited_engine().await?;
         Ok(Response::new(node::version_to_wire()))
     }
 

@@ -33,6 +33,8 @@ fn paths() -> Vec<(String, String)> {
 #[tokio::test]
 async fn every_rpc_of_the_wire_is_answered_and_none_by_a_stub() {
     let door = Door::new(Config::default());
+    // So that none waits for the engine.
+    door.close();
     let paths = paths();
     assert_eq!(paths.len(), 41);
     for (rpc, path) in paths {
@@ -47,6 +49,18 @@ async fn every_rpc_of_the_wire_is_answered_and_none_by_a_stub() {
         }
     }
     assert_eq!(call(&door, "/runtime.v1.RuntimeService/NoSuch").await.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn what_kubelet_connects_with_waits_for_the_engine_but_not_beyond_the_daemons_end() {
+    let door = Door::new(Config::default());
+    for rpc in ["RuntimeService/Version", "ImageService/ImageFsInfo"] {
+        let path = format!("/runtime.v1.{rpc}");
+        let mut waiting = std::pin::pin!(call(&door, &path));
+        assert!(futures_util::poll!(&mut waiting).is_pending(), "{rpc} does not wait");
+    }
+    door.close();
+    assert_eq!(call(&door, "/runtime.v1.RuntimeService/Version").await.code(), Code::Unavailable);
 }
 
 #[tokio::test]

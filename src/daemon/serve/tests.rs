@@ -7,7 +7,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_reflection::pb::{v1, v1alpha};
 
 use super::*;
-use crate::wire::{VersionRequest, runtime_service_client::RuntimeServiceClient};
+use crate::wire::{StatusRequest, runtime_service_client::RuntimeServiceClient};
 
 async fn served(directory: &Path) -> (Server, Channel) {
     let path = directory.join("s.sock");
@@ -34,7 +34,7 @@ async fn health_follows_readiness_and_rpcs_are_unavailable_before_it() {
     for service in SERVICES {
         assert_eq!(health(&channel, service).await, ServingStatus::NotServing as i32);
     }
-    let refused = RuntimeServiceClient::new(channel.clone()).version(VersionRequest::default()).await;
+    let refused = RuntimeServiceClient::new(channel.clone()).status(StatusRequest::default()).await;
     assert_eq!(refused.expect_err("no engine yet").code(), Code::Unavailable);
     server.ready().await;
     for service in SERVICES {

@@ -77,3 +77,41 @@ async fn the_root_of_a_container_looks_as_the_topmost_layer_that_gives_it() {
     let upper = fs::metadata(snapshot.upper).expect("is there");
     assert_eq!((upper.mode() & 0o7777, upper.uid()), (0o711, 5));
 }
+
+#[tokio::test]
+async fn a_hard_link_to_a_file_of_a_layer_below_is_one_to_its_copy() {
+    let attributes = Header { mode: 0o4755, uid: 7, size: 4, ..Header::new("usr/bin/a", Kind::File) };
+    let base = || Layer::new().header(&attributes, b"text").file("other", b"").bytes();
+    let links = || {
+        let layer = Layer::new().link(Kind::HardLink, "usr/lib/b", "/usr/bin/a");
+        layer.link(Kind::HardLink, "c", "usr/lib/b").bytes()
+    };
+    let (_place, image, layers) = pulled(&[base(), links()]).await;
+    assert_eq!(image.layers.len(), 3);
+    let found = |name: &str| fs::metadata(layers[0].join(name)).expect(name);
+    assert_eq!(fs::read(layers[0].join("usr/lib/b")).expect("reads"), b"text");
+    assert_eq!((found("usr/lib/b").mode() & 0o7777, found("usr/lib/b").uid()), (0o4755, 7));
+    let inode = found("usr/bin/a").ino();
+    assert_eq!([found("usr/lib/b").ino(), found("c").ino()], [inode; 2], "one file");
+
+    // What a layer above says of a name counts more.
+    let above = Layer::new().file("usr/lib/.wh.b", b"").file("usr/bin/a", b"new").file("c", b"new").bytes();
+    let (_place, image, _) = pulled(&[base(), links(), above]).await;
+    assert_eq!(image.layers.len(), 3, "there is a cover that nothing can be seen of");
+}
+
+#[tokio::test]
+async fn a_hard_link_to_what_no_layer_has_makes_the_image_unusable() {
+    for (what, base) in [
+        ("nothing", Layer::new().file("b", b"")),
+        ("a directory", Layer::new().directory("a")),
+        ("a symbolic link", Layer::new().symlink("a", "b")),
+    ] {
+        let layers = [base.bytes(), Layer::new().link(Kind::HardLink, "link", "a").bytes()];
+        let (place, registry) = (tempfile::tempdir().expect("a directory"), TestRegistry::start().await);
+        registry.push("1", &TestImage::new("a", &layers));
+        let store = open(place.path());
+        let error = store.pull(&registry.name("app:1"), None).await.expect_err(what);
+        assert!(crate::error::chain(&error).contains("hard link"), "{what}: {}", crate::error::chain(&error));
+    }
+}

@@ -8,6 +8,7 @@ use super::{
     auth::{Auth, Credential, CredentialFiles, Credentials, Tokens},
     candidates::Patience,
     descriptor::{Descriptor, Resolved},
+    distrust::{Distrust, Givers},
     endpoint::Capability,
     error::Error,
     http::Http,
@@ -139,14 +140,16 @@ impl Client {
 
     /// Starts to fetch a blob. The stream gives exactly `descriptor.size` bytes in order or ends with an error; it
     /// resumes after broken connections, with the next mirror if there is one. No request is made before it is polled.
-    /// Whether the bytes have the right digest is for the caller to check.
+    /// Whether the bytes have the right digest is for the caller to check; the hosts of `distrust` are not asked.
     pub async fn blob(
         &self,
         reference: &Reference,
         descriptor: &Descriptor,
         auth: Option<&Auth>,
+        distrust: &Distrust,
     ) -> Result<BlobStream, Error> {
-        let repository = self.repository(reference, Access::Pull, auth).await?;
+        let mut repository = self.repository(reference, Access::Pull, auth).await?;
+        repository.endpoints.retain(|endpoint| distrust.allows(endpoint));
         BlobStream::new(Arc::new(repository), descriptor.clone(), self.budget.clone())
     }
 
@@ -204,6 +207,7 @@ impl Client {
             endpoints: endpoints.into_iter().map(Arc::new).collect(),
             credentials,
             scope: access.scope(reference),
+            givers: Givers::default(),
         })
     }
 }

@@ -64,7 +64,7 @@ pub trait Content: Send {
     /// Opens the content; it is asked for only when the registry does not have the blob.
     fn open(&mut self) -> impl Future<Output = io::Result<Self::Reader>> + Send;
 
-    /// Hears that the registry has taken that many bytes more.
+    /// Hears how many bytes the registry has.
     fn sent(&mut self, bytes: u64);
 }
 
@@ -238,9 +238,12 @@ impl<C: Content> Push<'_, C> {
             let response = expect(response, &[StatusCode::ACCEPTED]).await?;
             upload.location = location(&response)?;
             // Registries may take less than they were sent; most say nothing when they took it all.
-            let arrived = arrived(response.headers()).unwrap_or(end).min(end).max(upload.offset);
-            self.content.sent(arrived - upload.offset);
-            upload.offset = arrived;
+            let taken = arrived(response.headers()).unwrap_or(end).min(end);
+            if taken <= upload.offset {
+                return Err(Failure::Protocol("it takes nothing of the upload".to_owned()));
+            }
+            upload.offset = taken;
+            self.content.sent(upload.offset);
             drain(response).await;
         }
         let rest = self.blob.size - upload.offset;
@@ -250,7 +253,7 @@ impl<C: Content> Push<'_, C> {
         let request = content_request(Method::PUT, url, upload.offset, body);
         let response = self.repository.send(endpoint, request).await?.response;
         drain(expect(response, &[StatusCode::CREATED, StatusCode::NO_CONTENT]).await?).await;
-        self.content.sent(rest);
+        self.content.sent(self.blob.size);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use super::{
     auth::{Credentials, Purpose, Tokens},
     candidates::{Candidates, Patience},
     descriptor::Descriptor,
+    distrust::Givers,
     endpoint::{Capability, Endpoint, authority},
     error::{Error, Failure},
     http::{Answer, Http, Request, drain},
@@ -31,6 +32,8 @@ pub(super) struct Repository {
     pub(super) credentials: Credentials,
     /// What tokens are asked for, as `repository:<path>:pull`.
     pub(super) scope: String,
+    /// Who gave bytes of a blob.
+    pub(super) givers: Givers,
 }
 
 impl Repository {

@@ -13,16 +13,18 @@ use rustix::{
     fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Error,
+    Error, Tally,
     attributes::{Attributes, make_opaque, set_time},
     entry_path::{EntryPath, Purpose},
     error::shown,
+    fill::{self, Filler},
     tree::{self, Tree},
 };
 use crate::image::tar::{Header, Kind, Reader, Time};
+
+mod hard_link;
 
 /// How large a layer may become.
 #[derive(Debug, Clone, Copy)]
@@ -41,42 +43,13 @@ impl Default for Limits {
     }
 }
 
-/// What a layer takes, and what of it still depends on the layers below.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::image) struct Tally {
-    /// Bytes, each file rounded up to whole pages.
-    pub(in crate::image) bytes: u64,
-    /// Files, directories and everything else that has an inode.
-    pub(in crate::image) inodes: u64,
-    /// Directories whose attributes the layer does not give; see [`Tree::implicit_directories`].
-    #[serde(default, with = "paths")]
-    pub(in crate::image) implicit: Vec<Vec<u8>>,
-    /// The layer hides everything in the layers below.
-    #[serde(default)]
-    pub(in crate::image) opaque: bool,
-}
-
-/// Paths, which may be any bytes, in JSON.
-mod paths {
-    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(paths: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
-        paths.iter().map(|path| BASE64.encode(path)).collect::<Vec<_>>().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
-        let paths = Vec::<String>::deserialize(deserializer)?;
-        paths.iter().map(|path| BASE64.decode(path).map_err(D::Error::custom)).collect()
-    }
-}
-
 /// What each inode takes at least, by the block size of the usual file systems.
 const PAGE: u64 = 4096;
 
 /// Applies archives to an empty directory.
 struct Applier {
     tree: Tree,
+    filler: Filler,
     limits: Limits,
     tally: Tally,
     entries: u64,
@@ -91,6 +64,7 @@ struct Applier {
 pub(super) fn apply<R: BufRead>(archive: &mut Reader<R>, root: OwnedFd, limits: Limits) -> Result<Tally, Error> {
     let mut applier = Applier {
         tree: Tree::new(root),
+        filler: Filler::default(),
         limits,
         tally: Tally { bytes: PAGE, inodes: 1, ..Tally::default() },
         entries: 0,
@@ -156,6 +130,9 @@ impl Applier {
             move |source: io::Error| Error::File { operation, path: shown(&header.path), source }
         };
         let file = self.create(parent, name).map_err(failed("create"))?;
+        if header.sparse.is_none() && header.size <= fill::LARGEST {
+            return self.small_file(file, header, archive);
+        }
         match &header.sparse {
             None => {
                 self.copy(archive, u64::MAX, |part| (&file).write_all(part).map_err(failed("write")))?;
@@ -173,6 +150,19 @@ impl Applier {
             }
         }
         Attributes::given(header).set(file.as_fd()).map_err(failed("set attributes of"))
+    }
+
+    /// Leaves the content of a file, and its attributes, to the filler.
+    fn small_file<R: BufRead>(&mut self, file: File, header: &Header, archive: &mut Reader<R>) -> Result<(), Error> {
+        let mut filler = std::mem::take(&mut self.filler);
+        let added = filler.add(file, &header.path, Attributes::given(header), |content| {
+            self.copy(archive, u64::MAX, |part| {
+                content.extend_from_slice(part);
+                Ok(())
+            })
+        });
+        self.filler = filler;
+        added
     }
 
     /// Hands up to `length` bytes of the current entry on, counting them.
@@ -242,35 +232,12 @@ impl Applier {
         }
         self.tree.set_explicit(fs::fstat(&made)?.st_ino);
         if replaced {
-            self.tree.forget_last();
+            self.tree.forget_recent();
         }
         let path = path.components().join(&b'/');
         self.times_names += path.len();
         self.times.push((path, header.mtime));
         Ok(())
-    }
-
-    /// Makes another name of something that came earlier in this layer.
-    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> Result<(), Error> {
-        let failed = |source: io::Error| Error::File { operation: "link", path: shown(&header.path), source };
-        let refuse = |reason| Error::Path { path: shown(&header.path), reason };
-        let target = EntryPath::parse(&header.link)?;
-        let Purpose::Content { parent: target_parent, name: target } = target.purpose()? else {
-            return Err(refuse("it is a hard link to something that is no file"));
-        };
-        let missing = || refuse("it is a hard link to a file that is not in this layer");
-        let target_directory = self.tree.existing_directory(target_parent).map_err(|_| missing())?;
-        let found = fs::statat(&target_directory, target, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| missing())?;
-        if FileType::from_raw_mode(found.st_mode) == FileType::Directory || tree::is_whiteout(&found) {
-            return Err(refuse("it is a hard link to something that is no file"));
-        }
-        let directory = self.tree.directory(parent).map_err(failed)?;
-        let there = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-        if there.is_ok_and(|there| (there.st_dev, there.st_ino) == (found.st_dev, found.st_ino)) {
-            return Ok(());
-        }
-        let link = |directory: BorrowedFd<'_>| fs::linkat(&target_directory, target, directory, name, AtFlags::empty());
-        self.place(parent, name, link).map_err(failed)
     }
 
     fn symbolic_link(&mut self, parent: &[&[u8]], name: &[u8], header: &Header) -> io::Result<()> {
@@ -327,7 +294,7 @@ impl Applier {
             Err(Errno::EXIST) => {
                 tree::remove(directory, name)?;
                 let made = make(directory);
-                self.tree.forget_last();
+                self.tree.forget_recent();
                 Ok(made?)
             }
             made => Ok(made?),
@@ -335,6 +302,10 @@ impl Applier {
     }
 
     fn finish(mut self) -> Result<Tally, Error> {
+        std::mem::take(&mut self.filler).finish()?;
+        // What came later under the same name has taken its place.
+        let links = std::mem::take(&mut self.tally.links);
+        self.tally.links = links.into_iter().filter(|link| !self.has(&link.path)).collect();
         // A later entry of the same directory wins, and one that was removed since is passed over.
         for (path, time) in &self.times {
             if let Ok(directory) = self.tree.real_directory(path) {

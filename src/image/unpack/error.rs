@@ -95,6 +95,6 @@ impl Classify for Error {
 }
 
 /// The part of an entry's name that a message shows.
-pub(super) fn shown(path: &[u8]) -> String {
+pub(in crate::image) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).chars().take(200).collect()
 }

@@ -9,15 +9,20 @@ mod attributes;
 mod compression;
 mod entry_path;
 mod error;
+mod fill;
 mod layer;
 mod pipe;
+mod tally;
 mod tree;
 
-pub(super) use apply::{Limits, Tally};
+pub(super) use apply::Limits;
 pub(super) use attributes::{Attributes, is_opaque};
 pub(super) use compression::Compression;
 pub use error::Error;
+pub(super) use error::shown;
 pub(super) use layer::{Expected, Unpacked, unpack};
+pub(super) use tally::{LowerLink, Tally};
+pub(super) use tree::is_whiteout;
 
 #[cfg(test)]
 mod tests;

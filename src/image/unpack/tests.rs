@@ -180,8 +180,6 @@ fn what_leads_out_of_the_layer_is_refused() {
         ("..", Layer::new().file("../secret", b"evil")),
         (".. within", Layer::new().file("a/../../secret", b"evil")),
         ("hard link out", Layer::new().link(Kind::HardLink, "secret", "../secret")),
-        ("hard link to nothing", Layer::new().link(Kind::HardLink, "link", "/etc/passwd")),
-        ("hard link through a link", Layer::new().symlink("out", "..").link(Kind::HardLink, "x", "out/secret")),
         ("hard link to a directory", Layer::new().directory("d").link(Kind::HardLink, "x", "d")),
         ("hard link to the root", Layer::new().link(Kind::HardLink, "x", "/")),
         ("whiteout of ..", Layer::new().file("a/.wh...", b"")),
@@ -197,6 +195,30 @@ fn what_leads_out_of_the_layer_is_refused() {
     let (outer, _) = Layer::new().file("/secret", b"inside").symlink("out", "..").file("out/deeper", b"x").tree();
     assert_eq!(fs::read(outer.path().join("fs/secret")).expect("reads"), b"inside");
     assert!(outer.path().join("fs/deeper").exists());
+}
+
+#[test]
+fn a_hard_link_to_what_is_not_in_the_layer_is_left_to_the_layers_below() {
+    let layer = Layer::new()
+        .file("link", b"is replaced")
+        .link(Kind::HardLink, "link", "/etc/passwd")
+        .link(Kind::HardLink, "same", "link")
+        .symlink("out", "..")
+        .link(Kind::HardLink, "d/x", "out/secret")
+        .link(Kind::HardLink, "taken", "nothing")
+        .file("taken", b"by a file");
+    let (outer, unpacked) = layer.tree();
+    let links: Vec<_> =
+        unpacked.tally.links.iter().map(|link| (link.path.as_slice(), link.target.as_slice())).collect();
+    assert_eq!(
+        links,
+        [(&b"link"[..], &b"etc/passwd"[..]), (b"same", b"etc/passwd"), (b"d/x", b"out/secret")],
+        "what was replaced by a file is no link"
+    );
+    for name in ["link", "same", "d/x"] {
+        assert!(!outer.path().join("fs").join(name).exists(), "{name} is there already");
+    }
+    assert!(outer.path().join("fs/d").is_dir());
 }
 
 #[test]

@@ -15,6 +15,8 @@ use super::attributes::make_opaque;
 
 /// As many symbolic links are followed in one name as the kernel follows.
 const MAX_LINKS: u32 = 40;
+/// Directories that are kept open.
+const RECENT: usize = 128;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A directory tree that is being filled.
@@ -23,8 +25,8 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 #[derive(Debug)]
 pub(super) struct Tree {
     root: OwnedFd,
-    /// The directory used last; entries of one directory stand together in an archive.
-    last: Option<(Vec<u8>, OwnedFd)>,
+    /// Directories used lately: entries of one directory, or of a few, stand together in an archive.
+    recent: HashMap<Vec<u8>, OwnedFd>,
     /// Directories that came into being because something is in them, by inode.
     implicit: HashMap<u64, Vec<u8>>,
     /// Bytes of their names.
@@ -36,7 +38,7 @@ pub(super) struct Tree {
 impl Tree {
     /// Fills the empty directory `root`, which must be one that nobody else changes meanwhile.
     pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root, last: None, implicit: HashMap::new(), implicit_names: 0, root_is_explicit: false }
+        Self { root, recent: HashMap::new(), implicit: HashMap::new(), implicit_names: 0, root_is_explicit: false }
     }
 
     /// The root directory, whose attributes the archive gives.
@@ -48,15 +50,17 @@ impl Tree {
     /// The directory with these components, made with its parents if it is missing.
     pub(super) fn directory(&mut self, components: &[&[u8]]) -> io::Result<BorrowedFd<'_>> {
         let path = components.join(&b'/');
-        let cached = self.last.as_ref().is_some_and(|(last, _)| *last == path);
-        if !cached {
+        if !self.recent.contains_key(&path) {
             let found = match self.open_below(&path, OFlags::empty()) {
                 Err(Errno::NOENT | Errno::NOTDIR) => self.make_directory(components)?,
                 found => found?,
             };
-            self.last = Some((path, found));
+            if self.recent.len() == RECENT {
+                self.recent.clear();
+            }
+            self.recent.insert(path.clone(), found);
         }
-        Ok(self.last.as_ref().map_or(self.root.as_fd(), |(_, directory)| directory.as_fd()))
+        Ok(self.recent.get(&path).map_or(self.root.as_fd(), OwnedFd::as_fd))
     }
 
     /// The directory with these components if there is one.
@@ -144,9 +148,9 @@ impl Tree {
         self.implicit_names
     }
 
-    /// Forgets the directory used last, as it may have been removed.
-    pub(super) fn forget_last(&mut self) {
-        self.last = None;
+    /// Forgets the directories used lately, as something on the way to them was removed.
+    pub(super) fn forget_recent(&mut self) {
+        self.recent.clear();
     }
 
     /// Paths of directories, with the empty one for the root, whose attributes the archive did not give: those of the
@@ -166,7 +170,7 @@ impl Tree {
 }
 
 /// Whether this is overlayfs' mark for a name that is hidden.
-pub(super) fn is_whiteout(stat: &Stat) -> bool {
+pub(in crate::image) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 

@@ -159,10 +159,13 @@ fn entry<'a>(auths: &'a BTreeMap<String, Entry>, registry: &str, repository: &st
         }
         path = namespace.rsplit_once('/').map(|(parent, _)| parent);
     }
-    // Only an address may have a path behind a host here; otherwise it is a namespace, which has been looked for.
-    let is_host = |key: &str| key.contains("://") || !key.contains('/');
-    let mut hosts = auths.iter().filter(|(key, _)| is_host(key));
-    hosts.find(|(key, _)| same_registry(host_of(key), registry)).map(|(_, entry)| entry)
+    auths.iter().find(|(key, _)| names_registry(key, registry)).map(|(_, entry)| entry)
+}
+
+/// Whether a key stands for a registry as a whole. Only an address may have a path behind its host; otherwise it is a
+/// namespace.
+pub(super) fn names_registry(key: &str, registry: &str) -> bool {
+    (key.contains("://") || !key.contains('/')) && same_registry(host_of(key), registry)
 }
 
 pub(super) async fn read(path: &Path) -> Option<File> {

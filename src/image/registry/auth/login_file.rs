@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Auth, Credential,
-    credential_files::{CredentialFiles, helper_for, program, read, run_helper, server_key},
+    credential_files::{CredentialFiles, File, helper_for, names_registry, program, read, run_helper, server_key},
 };
 
 /// A file with credentials. Other tools have things of their own in it, which stay as they are.
@@ -73,7 +73,7 @@ impl LoginFile {
     pub async fn store(&self, registry: &str, username: &str, password: &str) -> Result<(), LoginFileError> {
         let mut config = self.load()?;
         let key = server_key(registry);
-        if let Some(helper) = self.helper(registry).await {
+        if let Some(helper) = self.helper(&config, registry)? {
             let entry = json!({ "ServerURL": key, "Username": username, "Secret": password }).to_string();
             return match run_helper(&helper, "store", &entry).await {
                 Some(_) => Ok(()),
@@ -93,11 +93,15 @@ impl LoginFile {
     pub async fn erase(&self, registry: &str) -> Result<bool, LoginFileError> {
         let mut config = self.load()?;
         let key = server_key(registry);
-        if let Some(helper) = self.helper(registry).await {
+        if let Some(helper) = self.helper(&config, registry)? {
             return Ok(run_helper(&helper, "erase", key).await.is_some());
         }
         let auths = config.get_mut("auths").and_then(Value::as_object_mut);
-        let removed = auths.is_some_and(|auths| auths.remove(key).is_some());
+        let removed = auths.is_some_and(|auths| {
+            let before = auths.len();
+            auths.retain(|name, _| name != key && !names_registry(name, registry));
+            auths.len() < before
+        });
         if removed {
             self.save(&config)?;
         }
@@ -105,8 +109,11 @@ impl LoginFile {
     }
 
     /// The helper that keeps a registry's credentials.
-    async fn helper(&self, registry: &str) -> Option<PathBuf> {
-        program(helper_for(&read(&self.path).await?, registry)?)
+    fn helper(&self, config: &Map<String, Value>, registry: &str) -> Result<Option<PathBuf>, LoginFileError> {
+        let file: File = serde_json::from_value(Value::Object(config.clone()))
+            .map_err(|_| LoginFileError::Malformed(self.path.clone()))?;
+        let Some(name) = helper_for(&file, registry) else { return Ok(None) };
+        program(name).map(Some).ok_or_else(|| LoginFileError::Helper(name.to_owned()))
     }
 
     fn load(&self) -> Result<Map<String, Value>, LoginFileError> {

@@ -232,7 +232,8 @@ async fn dropping_the_stream_ends_the_transfer() {
     let served = content.clone();
     let registry = Scripted::start(move |seen| Reply::blob(seen, &served)).await;
     let client = client();
-    let mut stream = client.blob(&image(&registry), &descriptor(&content), None).await.expect("starts");
+    let mut stream =
+        client.blob(&image(&registry), &descriptor(&content), None, &Distrust::default()).await.expect("starts");
     stream.try_next().await.expect("gives").expect("is not empty");
     drop(stream);
     // The script's writes fail when the connection is closed, so nothing is left to be waited for.

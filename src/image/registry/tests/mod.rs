@@ -63,7 +63,7 @@ fn content(length: usize) -> Bytes {
 }
 
 async fn fetch(client: &Client, image: &Reference, blob: &Descriptor, auth: Option<&Auth>) -> Result<Vec<u8>, Error> {
-    let stream = client.blob(image, blob, auth).await?;
+    let stream = client.blob(image, blob, auth, &Distrust::default()).await?;
     let chunks: Vec<Bytes> = stream.try_collect().await?;
     Ok(chunks.concat())
 }

@@ -16,18 +16,25 @@ use futures_util::{Stream, stream};
 pub(super) use ahead::Budget;
 use ahead::Transfer;
 
-use super::{descriptor::Descriptor, error::Error, repository::Repository};
+use super::{descriptor::Descriptor, distrust::Givers, error::Error, repository::Repository};
 
 /// The content of a blob, in order. Dropping it ends the transfer.
 pub struct BlobStream {
     inner: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+    givers: Givers,
 }
 
 impl BlobStream {
     pub(super) fn new(repository: Arc<Repository>, blob: Descriptor, budget: Budget) -> Result<Self, Error> {
+        let givers = repository.givers.clone();
         let transfer = Transfer::new(repository, Arc::new(blob), budget)?;
         let next = |mut transfer: Transfer| async move { Ok(transfer.next().await?.map(|bytes| (bytes, transfer))) };
-        Ok(Self { inner: Box::pin(stream::try_unfold(transfer, next)) })
+        Ok(Self { inner: Box::pin(stream::try_unfold(transfer, next)), givers })
+    }
+
+    /// The hosts that have given any of it so far, also when the stream is gone.
+    pub fn givers(&self) -> Givers {
+        self.givers.clone()
     }
 }
 

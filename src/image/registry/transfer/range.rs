@@ -92,6 +92,7 @@ impl RangeReader {
         let Some(body) = &mut self.body else {
             let endpoint = self.candidates.next().await.ok_or(None)?;
             self.body = Some(self.open(&endpoint).await?);
+            self.repository.givers.add(&endpoint);
             return Ok(None);
         };
         let Some(mut bytes) = self.repository.http.chunk(&mut body.response).await? else {
