@@ -16,8 +16,11 @@ use futures_util::{
 /// Unlike [`crate::task::Joint`], nothing goes on here for callers that may come back: the work is a future that its
 /// callers poll, and is dropped with the last of them.
 pub(super) struct Flights<K, V: Clone, W> {
-    running: Mutex<HashMap<K, (WeakShared<BoxFuture<'static, V>>, W)>>,
+    running: Mutex<HashMap<K, Flight<V, W>>>,
 }
+
+/// Work in progress, and what it is watched by.
+type Flight<V, W> = (WeakShared<BoxFuture<'static, V>>, W);
 
 impl<K, V: Clone, W> Default for Flights<K, V, W> {
     fn default() -> Self {

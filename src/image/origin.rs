@@ -45,7 +45,7 @@ pub(super) struct OpenBlob {
 #[expect(dead_code, reason = "they are there to be dropped")]
 pub(super) enum Kept {
     InStore(Lease<u64>),
-    Fetched(Received),
+    Fetched(Box<Received>),
 }
 
 impl Origin {
@@ -93,7 +93,7 @@ impl Origin {
         for source in &self.sources {
             match self.fetch(source, blob).await {
                 Ok(received) => {
-                    return Ok(OpenBlob { file: received.open()?, kept: Kept::Fetched(received) });
+                    return Ok(OpenBlob { file: received.open()?, kept: Kept::Fetched(Box::new(received)) });
                 }
                 Err(error) => failure = Some(Box::new(error)),
             }

@@ -43,8 +43,11 @@ struct Batch {
 pub(super) struct Filler {
     batch: Batch,
     /// The thread, from the first full batch on.
-    thread: Option<(SyncSender<Batch>, JoinHandle<Result<(), Error>>)>,
+    thread: Option<FillThread>,
 }
+
+/// Where batches go, and what has become of them in the end.
+type FillThread = (SyncSender<Batch>, JoinHandle<Result<(), Error>>);
 
 impl Filler {
     /// Has a file filled that was just made. `content` appends what goes into it.
