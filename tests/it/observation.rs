@@ -196,9 +196,10 @@ async fn metrics_are_those_of_cadvisor() {
         answer.expect("metrics").into_inner().pod_metrics
     };
     let value = |samples: &Samples, name: &str| samples.get(name).unwrap_or_else(|| panic!("no {name}"))[0].1;
-    eventually("the quota holds the container back", async || {
+    eventually("the quota holds the container back, and its server listens", async || {
         let metrics = listed().await.remove(0).container_metrics.remove(0).metrics;
-        value(&samples(&metrics, &descriptors), "container_cpu_cfs_throttled_periods_total") > 0
+        let samples = samples(&metrics, &descriptors);
+        ["container_cpu_cfs_throttled_periods_total", "container_sockets"].iter().all(|name| value(&samples, name) > 0)
     })
     .await;
 
