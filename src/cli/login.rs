@@ -55,7 +55,7 @@ impl Login {
         session.engine.own.check_login(request).await.during(format!("log in to {registry}"))?;
         let file = self.file.of_login();
         file.store(registry, &username, &password).await?;
-        print_line(&format!("logged in to {registry}; the password is in {}", file.path().display()))?;
+        print_line(&format!("logged in to {registry}; {} says where the password is", file.path().display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

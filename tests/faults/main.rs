@@ -1,4 +1,4 @@
-//! The daemon is killed between any two steps of any operation, and starts again: what was answered still holds, what
+//! The daemon is killed between any two steps in the life of a pod and its image, and starts again: what was answered still holds, what
 //! was not can be asked for again, and nothing is left in the end.
 //!
 //! The steps are the fault points of `src/fault.rs`. A first life in which nothing happens tells which there are and how
