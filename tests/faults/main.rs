@@ -1,5 +1,5 @@
-//! The daemon is killed between any two steps in the life of a pod and its image, and starts again: what was answered still holds, what
-//! was not can be asked for again, and nothing is left in the end.
+//! The daemon is killed between any two steps in the life of a pod and its image, and starts again: what was answered
+//! still holds, what was not can be asked for again, and nothing is left in the end.
 //!
 //! The steps are the fault points of `src/fault.rs`. A first life in which nothing happens tells which there are and how
 //! often each is passed; then a life is lived for each of those moments. Needs the feature `fault-points`.
