@@ -6,6 +6,7 @@ use rustix::{
     fs::Mode,
     process::{Resource, getrlimit, setrlimit, umask},
 };
+use tokio::runtime::Runtime;
 
 use super::{
     Error,
@@ -29,23 +30,45 @@ use crate::{
     task::blocking,
 };
 
+/// What an engine needs of its process.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// The right to be the one engine on the state directory.
+    pub(super) lock: StateLock,
+    /// The parent of monitors.
+    pub(super) spawner: Spawner,
+    /// Where all else runs.
+    pub(super) runtime: Runtime,
+}
+
+impl Process {
+    /// Makes this process fit for an engine. No thread may exist yet.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyRunning`] when another process has the state directory, and what the kernel refused.
+    pub(super) fn prepare(settings: &Settings) -> Result<Self, Error> {
+        telemetry::begin(settings)?;
+        umask(Mode::from_raw_mode(0o022));
+        let lock = StateLock::take(&settings.state)?;
+        listen::make_directory(&settings.root)?;
+        // Forks, so it comes before the first thread; and before the limit is raised, which containers must not inherit.
+        let spawner = Spawner::start().map_err(Error::Spawner)?;
+        raise_file_limit()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("berth")
+            .build()
+            .map_err(|source| Error::Process("start the async runtime", source))?;
+        Ok(Self { lock, spawner, runtime })
+    }
+}
+
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
 /// What kept it from starting, or from serving on.
 pub(super) fn run(settings: &Settings) -> Result<(), Error> {
-    telemetry::begin(settings)?;
-    umask(Mode::from_raw_mode(0o022));
-    let _lock = StateLock::take(&settings.state)?;
-    listen::make_directory(&settings.root)?;
-    // Forks, so it comes before the first thread; and before the limit is raised, which containers must not inherit.
-    let spawner = Spawner::start().map_err(Error::Spawner)?;
-    raise_file_limit()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("berth")
-        .build()
-        .map_err(|source| Error::Process("start the async runtime", source))?;
+    let Process { lock: _lock, spawner, runtime } = Process::prepare(settings)?;
     let outcome = runtime.block_on(live(settings, spawner));
     // What still runs belongs to callers that were told to go; nothing waits for it.
     runtime.shutdown_background();
@@ -127,20 +150,13 @@ async fn wind_down(server: Server, engine: &Engine, settings: &Settings) {
     if server.stop(grace).await == Stop::Cut {
         tracing::warn!(seconds = grace.as_secs(), "some callers were cut off: the grace is over");
     }
-    let rest = async {
-        engine.close().await;
-        // Without pods nothing of the network is needed any more; with pods it stays as it is.
-        if let Err(error) = engine.network().close().await {
-            tracing::warn!(error = chain(&error), "the pod network is left on the host");
-        }
-    };
-    if tokio::time::timeout(grace, rest).await.is_err() {
+    if tokio::time::timeout(grace, engine.close()).await.is_err() {
         tracing::warn!(seconds = grace.as_secs(), "background work is left to the next start: the grace is over");
     }
 }
 
 /// Each pod takes some descriptors, and the usual soft limit of 1,024 is soon used up.
-pub(super) fn raise_file_limit() -> Result<(), Error> {
+fn raise_file_limit() -> Result<(), Error> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)

@@ -9,10 +9,8 @@ use std::{
 
 use super::{
     Error,
-    assemble::{open_engine, raise_file_limit},
+    assemble::{Process, open_engine},
     config::Settings,
-    listen::{self, StateLock},
-    telemetry,
 };
 use crate::{
     engine::{self, Engine, PodFilter},
@@ -36,15 +34,7 @@ const IN_STATE: &[&str] = &["pods", "network", "boot_id", "berth.sock", "lock"];
 /// [`Error::AlreadyRunning`] while an engine runs. When something cannot be removed the rest is still there, and
 /// another call goes on.
 pub(crate) fn reset(settings: &Settings) -> Result<(), Error> {
-    telemetry::begin(settings)?;
-    let _lock = StateLock::take(&settings.state)?;
-    listen::make_directory(&settings.root)?;
-    let spawner = Spawner::start().map_err(Error::Spawner)?;
-    raise_file_limit()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Process("start the async runtime", source))?;
+    let Process { lock: _lock, spawner, runtime } = Process::prepare(settings)?;
     runtime.block_on(remove_pods(settings, spawner))?;
     if let Ok(cgroups) = Hierarchy::detect()
         && let Err(error) = cgroups.open(&settings.cgroup.root).remove()

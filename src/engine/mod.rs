@@ -146,6 +146,7 @@ impl Engine {
         self.tasks.close();
         self.tasks.wait().await;
         self.ledger.flush().await;
+        // Without pods nothing of the network is needed any more; with pods it stays as it is.
         if let Err(error) = self.parts.network.close().await {
             tracing::warn!(error = crate::error::chain(&error), "the host's part of the network is left");
         }

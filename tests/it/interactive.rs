@@ -9,7 +9,7 @@ use std::{
 
 use nix::pty::{Winsize, openpty};
 
-use crate::support::{BUSYBOX, Daemon, container, pod};
+use crate::support::{BUSYBOX, Daemon, container, in_network, pod};
 
 /// Runs the client with this input.
 async fn with_input(daemon: &Daemon, arguments: &[&str], input: Vec<u8>) -> Output {
@@ -142,7 +142,9 @@ async fn a_forwarded_port_carries_both_directions_and_their_ends() {
     let config = pod(&daemon, "p");
     let id = daemon.run_pod(&config).await;
     // A server in the pod's network: what it answers depends on the end of what it was told.
-    let server = in_network_of(&daemon, &id, || std::net::TcpListener::bind("127.0.0.1:7000").expect("listen"));
+    let server = in_network(&daemon.path(&format!("run/pods/{id}/ns/net")), || {
+        std::net::TcpListener::bind("127.0.0.1:7000").expect("listen")
+    });
     let serving = std::thread::spawn(move || {
         let (mut connection, _) = server.accept().expect("a connection");
         let mut told = String::new();
@@ -168,16 +170,6 @@ async fn a_forwarded_port_carries_both_directions_and_their_ends() {
     let answer = tokio::task::spawn_blocking(talk).await.expect("the thread");
     assert_eq!(answer, "you said hello");
     serving.join().expect("the server");
-}
-
-/// Does something in the network namespace of a pod.
-fn in_network_of<T: Send + 'static>(daemon: &Daemon, pod: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
-    let netns = File::open(daemon.path(&format!("run/pods/{pod}/ns/net"))).expect("the pod's network namespace");
-    let thread = std::thread::spawn(move || {
-        nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).expect("enter it");
-        act()
-    });
-    thread.join().expect("the thread")
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 //! Servers are sockets of this process that were opened in a pod's network namespace: a socket stays where it was made.
 
 use std::{
-    fs::File,
     io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
@@ -12,9 +11,9 @@ use std::{
 };
 
 use berth::wire::{PortMapping, Protocol};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, unshare};
 
-use crate::support::{Daemon, container, eventually, pod};
+use crate::support::{Daemon, container, eventually, in_network, pod};
 
 /// A pod with one sleeping container.
 struct Node {
@@ -46,14 +45,7 @@ impl Node {
 
     /// Does something in the pod's network namespace.
     fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let network = File::open(&self.network).expect("open the network namespace");
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                setns(network, CloneFlags::CLONE_NEWNET).expect("enter the network namespace");
-                act()
-            });
-            thread.join().expect("the thread")
-        })
+        in_network(&self.network, act)
     }
 
     fn listen(&self, port: u16) -> TcpListener {

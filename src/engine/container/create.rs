@@ -66,8 +66,8 @@ impl Engine {
     ) -> Result<Container, Error> {
         let log_path = log_path(&pod.config.log_directory, &config.log_path);
         let stop_signal = stop_signal(&config, image)?;
-        let (dirs, asked) = (self.config.cdi_dirs.clone(), config.clone());
-        let cdi = blocking(move || cdi::edits(&dirs, &asked))
+        let cdi = self
+            .cdi_edits(&config)
             .await
             .map_err(|source| Error::Plan { object: format!("container {id}"), source: Arc::new(source.into()) })?;
 
@@ -107,6 +107,16 @@ impl Engine {
         self.save_container(&container).await?;
         fault::point("container.create.record");
         Ok(container)
+    }
+
+    /// What CDI devices add. Most containers name none, and no thread is changed for those.
+    async fn cdi_edits(&self, config: &ContainerConfig) -> Result<cdi::Edits, cdi::Error> {
+        let names = cdi::requested(config)?;
+        if names.is_empty() {
+            return Ok(cdi::Edits::default());
+        }
+        let dirs = self.config.cdi_dirs.clone();
+        blocking(move || cdi::edits(&dirs, &names)).await
     }
 
     fn find_image(&self, name: &str) -> Result<Arc<Image>, Error> {

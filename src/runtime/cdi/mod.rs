@@ -16,20 +16,15 @@ use std::path::PathBuf;
 
 pub use edits::{Device, Edits, Mount};
 pub use error::Error;
+pub use name::requested;
 use registry::Registry;
 
-use crate::types::ContainerConfig;
-
-/// What the devices that a container names, in the request or in annotations, add to it.
+/// What devices add to a container that names them. Reads files.
 ///
 /// `dirs` are the directories of specifications; what a later one says of a device wins over an earlier one.
 ///
 /// # Errors
 /// Names the device that there is not, that two files describe, or that needs what this engine has not.
-pub fn edits(dirs: &[PathBuf], config: &ContainerConfig) -> Result<Edits, Error> {
-    let names = name::requested(config)?;
-    if names.is_empty() {
-        return Ok(Edits::default());
-    }
-    Registry::read(dirs).edits(&names)
+pub fn edits(dirs: &[PathBuf], names: &[String]) -> Result<Edits, Error> {
+    Registry::read(dirs).edits(names)
 }

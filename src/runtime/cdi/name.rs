@@ -10,7 +10,7 @@ const ANNOTATION: &str = "cdi.k8s.io/";
 ///
 /// # Errors
 /// The first that is no name.
-pub(super) fn requested(config: &ContainerConfig) -> Result<Vec<String>, Error> {
+pub fn requested(config: &ContainerConfig) -> Result<Vec<String>, Error> {
     let annotated = config.annotations.iter().filter(|(key, _)| key.starts_with(ANNOTATION));
     let annotated = annotated.flat_map(|(_, value)| value.split(',').map(str::trim));
     let mut names: Vec<String> = Vec::new();

@@ -4,7 +4,7 @@ use super::{spec::Spec, *};
 use crate::{
     error::{Classify as _, Kind},
     runtime::cgroup::Access,
-    types::Propagation,
+    types::{ContainerConfig, Propagation},
 };
 
 /// Two directories of specifications.
@@ -32,7 +32,7 @@ impl Dirs {
 
     fn of(&self, config: &ContainerConfig) -> Result<Edits, Error> {
         let dirs = ["low", "high", "absent"].map(|name| self.dir.path().join(name));
-        edits(&dirs, config)
+        edits(&dirs, &requested(config)?)
     }
 }
 

@@ -10,7 +10,13 @@ mod leftovers;
 mod registry;
 mod request;
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use nix::sched::{CloneFlags, setns};
 
 pub(crate) use archive::{Archive, Compression, Layer, digest};
 pub(crate) use daemon::{Daemon, log_text};
@@ -32,6 +38,18 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool)
         assert!(started.elapsed() < patience(10), "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Does something in the network namespace that is pinned at a path.
+pub(crate) fn in_network<T: Send>(path: &Path, act: impl FnOnce() -> T + Send) -> T {
+    let network = File::open(path).expect("open the network namespace");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            setns(network, CloneFlags::CLONE_NEWNET).expect("enter the network namespace");
+            act()
+        });
+        thread.join().expect("the thread")
+    })
 }
 
 /// The refusal's code and sentence, which must be there.
