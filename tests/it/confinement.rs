@@ -173,7 +173,7 @@ async fn seccomp_is_none_or_the_default_or_a_file() {
     });
     std::fs::write(&path, rules.to_string()).expect("write the profile");
     let path = path.display().to_string();
-    let text = output(&daemon, "mkdir /tmp/x; echo ended", |context| {
+    let text = output(&daemon, "mkdir /tmp/x 2>&1; echo ended", |context| {
         context.seccomp = profile(ProfileType::Localhost, &path);
     });
     assert!(text.await.contains("Operation not supported\nended"));
