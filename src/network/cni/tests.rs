@@ -61,6 +61,14 @@ impl Setup {
         self.dir.path().join(name)
     }
 
+    /// A pod of this setup alone: a recovery kills the plugins of its pods wherever they run, in other tests too.
+    fn pod(&self, number: u8) -> Id {
+        let mut bytes = [number; 32];
+        let name = self.dir.path().file_name().expect("name").as_encoded_bytes();
+        bytes[..name.len()].copy_from_slice(name);
+        Id::from_bytes(bytes)
+    }
+
     fn install(&self, name: &str, script: &str) {
         let source = self.path("source");
         fs::write(&source, format!("{PROLOGUE}{script}")).expect("write");
@@ -109,10 +117,6 @@ fn open(dir: &Path, timeout: Duration) -> Cni {
     Cni::open(Config { conf_dir, bin_dirs, cache_dir: dir.join("cache"), timeout }).expect("open")
 }
 
-fn pod(byte: u8) -> Id {
-    Id::from_bytes([byte; 32])
-}
-
 fn text(error: network::Error) -> String {
     chain(&error)
 }
@@ -120,26 +124,26 @@ fn text(error: network::Error) -> String {
 #[tokio::test]
 async fn a_chain_is_run_forth_and_back_with_the_results_handed_on() {
     let setup = Setup::new("1.0.0", &[("first", GOOD), ("second", ECHO)]);
-    let attachment = setup.attach(&pod(1), &PodConfig::default()).await.expect("attach");
+    let attachment = setup.attach(&setup.pod(1), &PodConfig::default()).await.expect("attach");
     assert_eq!(attachment.ips, ["10.0.0.9".parse::<std::net::IpAddr>().expect("ip")]);
     assert_eq!(setup.request("second", "ADD")["prevResult"]["ips"][0]["address"], "fd00::5/64");
     assert!(setup.request("first", "ADD").get("prevResult").is_none());
-    assert_eq!(setup.attach(&pod(1), &PodConfig::default()).await.expect("again"), attachment);
-    assert_eq!(setup.cni.attachment(&pod(1)), Some(attachment));
-    setup.cni.detach(&pod(1)).await.expect("detach");
-    setup.cni.detach(&pod(1)).await.expect("detach twice");
+    assert_eq!(setup.attach(&setup.pod(1), &PodConfig::default()).await.expect("again"), attachment);
+    assert_eq!(setup.cni.attachment(&setup.pod(1)), Some(attachment));
+    setup.cni.detach(&setup.pod(1)).await.expect("detach");
+    setup.cni.detach(&setup.pod(1)).await.expect("detach twice");
     assert_eq!(setup.calls(), ["first ADD", "second ADD", "second DEL", "first DEL"]);
     for plugin in ["first", "second"] {
         assert_eq!(setup.request(plugin, "DEL")["prevResult"]["ips"][0]["address"], "10.0.0.9/24");
         assert_eq!(setup.request(plugin, "DEL")["name"], "net");
     }
-    assert_eq!((setup.records(), setup.cni.attachment(&pod(1))), (0, None));
+    assert_eq!((setup.records(), setup.cni.attachment(&setup.pod(1))), (0, None));
 }
 
 #[tokio::test]
 async fn addresses_of_the_pods_link_count_ipv4_first() {
     let setup = Setup::new("1.0.0", &[("only", GOOD)]);
-    let attachment = setup.attach(&pod(1), &PodConfig::default()).await.expect("attach");
+    let attachment = setup.attach(&setup.pod(1), &PodConfig::default()).await.expect("attach");
     let ips: Vec<_> = attachment.ips.iter().map(ToString::to_string).collect();
     assert_eq!(ips, ["10.0.0.5", "fd00::5"], "the bridge's address is not the pod's");
     assert_eq!((attachment.interface.as_str(), attachment.mac.as_str()), ("eth0", "02:00:00:00:00:01"));
@@ -162,7 +166,7 @@ async fn plugins_get_a_clean_environment_and_only_what_they_declare() {
         cgroup_parent: "/pods/p".into(),
         ..PodConfig::default()
     };
-    setup.attach(&pod(1), &config).await.expect("attach");
+    setup.attach(&setup.pod(1), &config).await.expect("attach");
     let plain = setup.request("plain", "ADD");
     assert_eq!(plain, json!({ "type": "plain", "mtu": 1400, "name": "net", "cniVersion": "1.0.0" }));
     let mapper = setup.request("mapper", "ADD");
@@ -181,9 +185,9 @@ async fn plugins_get_a_clean_environment_and_only_what_they_declare() {
     let told = |name: &str| environment.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
     assert_eq!(told("CNI_IFNAME"), Some("eth0"));
     assert_eq!(told("CNI_NETNS"), Some("/proc/self/ns/net"));
-    assert_eq!(told("CNI_CONTAINERID"), Some(pod(1).as_str()));
+    assert_eq!(told("CNI_CONTAINERID"), Some(setup.pod(1).as_str()));
     let arguments: HashSet<&str> = told("CNI_ARGS").expect("arguments").split(';').collect();
-    let infra = format!("K8S_POD_INFRA_CONTAINER_ID={}", pod(1));
+    let infra = format!("K8S_POD_INFRA_CONTAINER_ID={}", setup.pod(1));
     for wanted in ["IgnoreUnknown=1", "K8S_POD_NAME=p", "K8S_POD_NAMESPACE=n", "K8S_POD_UID=u", &infra] {
         assert!(arguments.contains(wanted), "{arguments:?} lacks {wanted}");
     }
@@ -199,7 +203,7 @@ async fn plugins_get_a_clean_environment_and_only_what_they_declare() {
 async fn a_failed_add_is_told_in_the_plugins_words_and_undone_in_the_whole_chain() {
     let angry = r#"[ "$CNI_COMMAND" != ADD ] || { echo '{"code":11,"msg":"no room","details":"all /24"}'; exit 1; }"#;
     let setup = Setup::new("0.4.0", &[("first", GOOD), ("angry", angry), ("third", ECHO)]);
-    let error = setup.attach(&pod(1), &PodConfig::default()).await.expect_err("refused");
+    let error = setup.attach(&setup.pod(1), &PodConfig::default()).await.expect_err("refused");
     assert_eq!(error.kind(), Kind::Unavailable, "code 11 is: try again");
     assert_eq!(text(error), "cni plugin angry failed to ADD: no room (code 11): all /24");
     assert_eq!(setup.calls(), ["first ADD", "angry ADD", "third DEL", "angry DEL", "first DEL"]);
@@ -220,7 +224,7 @@ async fn what_is_no_answer_of_the_specifications_is_refused() {
         ("head -c 2000000 /dev/zero".to_owned(), "longer than"),
     ] {
         let setup = Setup::new("1.0.0", &[("bad", &format!("[ \"$CNI_COMMAND\" != ADD ] || {{ {script}; }}"))]);
-        let refused = text(setup.attach(&pod(1), &PodConfig::default()).await.expect_err("refused"));
+        let refused = text(setup.attach(&setup.pod(1), &PodConfig::default()).await.expect_err("refused"));
         assert!(refused.contains("plugin bad") && refused.contains(wanted), "{script}: {refused}");
         assert_eq!(setup.calls(), ["bad ADD", "bad DEL"]);
     }
@@ -231,7 +235,7 @@ async fn a_plugin_that_hangs_is_killed_with_what_it_started() {
     let hanging = r#"[ "$CNI_COMMAND" = DEL ] || { sleep 1000 & echo $! >"$dir/child"; wait; }"#;
     let mut setup = Setup::new("1.0.0", &[("slow", hanging)]);
     setup.cni = open(setup.dir.path(), Duration::from_secs(4));
-    let error = setup.attach(&pod(1), &PodConfig::default()).await.expect_err("refused");
+    let error = setup.attach(&setup.pod(1), &PodConfig::default()).await.expect_err("refused");
     assert_eq!(error.kind(), Kind::DeadlineExceeded);
     assert_eq!(setup.calls(), ["slow ADD", "slow DEL"]);
     let child = fs::read_to_string(setup.path("child")).expect("its id");
@@ -244,22 +248,22 @@ async fn a_del_that_fails_is_asked_again_and_told_what_add_was_told() {
     let stubborn = r#"
         [ "$CNI_COMMAND" != DEL ] || [ -e "$dir/yield" ] || { echo '{"code":100,"msg":"busy"}'; exit 1; }"#;
     let setup = Setup::new("1.0.0", &[("plain", &format!("{GOOD}{stubborn}"))]);
-    setup.attach(&pod(1), &PodConfig::default()).await.expect("attach");
-    let refused = text(setup.cni.detach(&pod(1)).await.expect_err("refused"));
+    setup.attach(&setup.pod(1), &PodConfig::default()).await.expect("attach");
+    let refused = text(setup.cni.detach(&setup.pod(1)).await.expect_err("refused"));
     assert!(refused.contains("failed to DEL: busy (code 100)"), "{refused}");
     assert_eq!(setup.records(), 1);
     fs::write(setup.path("yield"), "").expect("write");
     setup.configure(&json!({ "cniVersion": "0.4.0", "name": "another", "plugins": [{ "type": "absent" }] }));
-    setup.cni.detach(&pod(1)).await.expect("detach");
+    setup.cni.detach(&setup.pod(1)).await.expect("detach");
     assert_eq!((setup.records(), setup.request("plain", "DEL")["name"].as_str()), (0, Some("net")));
 }
 
 #[tokio::test]
 async fn early_versions_have_no_result_in_del_and_no_check() {
     let mut setup = Setup::new("0.3.1", &[("old", GOOD)]);
-    setup.attach(&pod(1), &PodConfig::default()).await.expect("attach");
-    setup.restart(&[&pod(1)]).await;
-    setup.cni.detach(&pod(1)).await.expect("detach");
+    setup.attach(&setup.pod(1), &PodConfig::default()).await.expect("attach");
+    setup.restart(&[&setup.pod(1)]).await;
+    setup.cni.detach(&setup.pod(1)).await.expect("detach");
     assert!(setup.request("old", "DEL").get("prevResult").is_none());
     assert_eq!(setup.calls(), ["old ADD", "old DEL"]);
 }
@@ -268,22 +272,22 @@ async fn early_versions_have_no_result_in_del_and_no_check() {
 async fn a_restart_keeps_the_living_and_has_the_dead_unmade() {
     let mut setup = Setup::new("1.1.0", &[("p", GOOD)]);
     for number in 1..=3 {
-        setup.attach(&pod(number), &PodConfig::default()).await.expect("attach");
+        setup.attach(&setup.pod(number), &PodConfig::default()).await.expect("attach");
     }
     // As a daemon leaves it that is killed while plugins work on the third.
-    let mut unfinished = setup.cni.shared.cache.get(&pod(3)).expect("readable").expect("a record");
+    let mut unfinished = setup.cni.shared.cache.get(&setup.pod(3)).expect("readable").expect("a record");
     unfinished.result = None;
     unfinished.target.netns = setup.path("gone");
     setup.cni.shared.cache.put(&unfinished).expect("write");
     setup.calls();
 
-    let recovery = setup.restart(&[&pod(1), &pod(3)]).await;
+    let recovery = setup.restart(&[&setup.pod(1), &setup.pod(3)]).await;
     assert_eq!(recovery.kept, 1);
-    assert_eq!(HashSet::from_iter(recovery.released), HashSet::from([pod(2), pod(3)]));
+    assert_eq!(HashSet::from_iter(recovery.released), HashSet::from([setup.pod(2), setup.pod(3)]));
     assert_eq!(setup.calls(), ["p DEL", "p DEL", "p CHECK", "p GC"]);
     assert_eq!(setup.records(), 1);
-    assert!(setup.cni.attachment(&pod(1)).is_some());
-    let valid = json!([{ "containerID": pod(1).as_str(), "ifname": "eth0" }]);
+    assert!(setup.cni.attachment(&setup.pod(1)).is_some());
+    let valid = json!([{ "containerID": setup.pod(1).as_str(), "ifname": "eth0" }]);
     assert_eq!(setup.request("p", "GC")["cni.dev/valid-attachments"], valid);
     assert_eq!(setup.request("p", "CHECK")["prevResult"]["ips"][0]["address"], "fd00::5/64");
 }
@@ -294,8 +298,8 @@ async fn a_namespace_that_is_gone_has_no_path_for_del() {
     let netns = setup.path("netns");
     // A file that is no namespace any more, as the mount point is when the mount is gone.
     fs::write(&netns, "").expect("write");
-    setup.cni.attach(&pod(1), &netns, &PodConfig::default()).await.expect("attach");
-    setup.cni.detach(&pod(1)).await.expect("detach");
+    setup.cni.attach(&setup.pod(1), &netns, &PodConfig::default()).await.expect("attach");
+    setup.cni.detach(&setup.pod(1)).await.expect("detach");
     let environment = fs::read_to_string(setup.path("p.DEL.env")).expect("env");
     assert!(environment.lines().any(|line| line == "CNI_NETNS="), "{environment}");
 }
@@ -303,10 +307,10 @@ async fn a_namespace_that_is_gone_has_no_path_for_del() {
 #[tokio::test]
 async fn a_plugin_of_a_killed_daemon_is_ended_before_del() {
     let mut setup = Setup::new("1.0.0", &[("p", GOOD)]);
-    setup.attach(&pod(1), &PodConfig::default()).await.expect("attach");
+    setup.attach(&setup.pod(1), &PodConfig::default()).await.expect("attach");
     let mut orphan = tokio::process::Command::new("sh")
         .args(["-c", "sleep 30 & wait"])
-        .env("CNI_CONTAINERID", pod(1).as_str())
+        .env("CNI_CONTAINERID", setup.pod(1).as_str())
         .process_group(0)
         .spawn()
         .expect("start");
@@ -329,7 +333,7 @@ async fn readiness_follows_the_configuration_and_the_plugins() {
     fs::rename(setup.path("conf/10-net.conflist"), setup.path("away")).expect("rename");
     let missing = format!("cni config not loaded: no network config found in {}", setup.path("conf").display());
     assert_eq!(status().await, Err(missing.clone()));
-    let refused = setup.attach(&pod(1), &PodConfig::default()).await.expect_err("refused");
+    let refused = setup.attach(&setup.pod(1), &PodConfig::default()).await.expect_err("refused");
     assert_eq!((refused.kind(), text(refused)), (Kind::Unavailable, missing));
     assert_eq!(setup.records(), 0);
 
@@ -344,7 +348,8 @@ async fn readiness_follows_the_configuration_and_the_plugins() {
 async fn names_that_would_smuggle_arguments_are_refused() {
     let setup = Setup::new("1.0.0", &[("p", GOOD)]);
     let metadata = PodMetadata { name: "x;K8S_POD_NAMESPACE=kube-system".into(), ..PodMetadata::default() };
-    let refused = setup.attach(&pod(1), &PodConfig { metadata, ..PodConfig::default() }).await.expect_err("refused");
+    let refused =
+        setup.attach(&setup.pod(1), &PodConfig { metadata, ..PodConfig::default() }).await.expect_err("refused");
     assert_eq!(refused.kind(), Kind::InvalidArgument);
     assert!(setup.calls().is_empty());
 }
