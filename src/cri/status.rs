@@ -80,11 +80,6 @@ pub(super) fn creation_failed(error: &engine::Error) -> Status {
     }
 }
 
-/// The answer to an RPC that this engine does not offer.
-pub(super) fn unimplemented<T>(rpc: &str) -> Result<T, Status> {
-    Err(Status::unimplemented(format!("{rpc} is not implemented")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,11 +104,5 @@ mod tests {
         for kind in kinds {
             assert_eq!(format!("{:?}", code(kind)), format!("{kind:?}"));
         }
-    }
-
-    #[test]
-    fn an_unimplemented_rpc_is_refused_by_name() {
-        let status = unimplemented::<()>("CheckpointContainer").expect_err("refused");
-        assert_eq!((status.code(), status.message()), (Code::Unimplemented, "CheckpointContainer is not implemented"));
     }
 }

@@ -15,6 +15,7 @@ mod mask;
 mod mounts;
 mod namespaces;
 mod pause;
+mod restore;
 mod rootfs;
 mod sysctl;
 
@@ -26,6 +27,7 @@ use std::{
 use rustix::fs::Mode;
 
 pub(super) use pause::pause;
+pub(super) use restore::restore;
 
 use super::{
     cgroup::Entrance,
