@@ -62,6 +62,7 @@ pub use config::ImageConfig;
 pub use error::Error;
 pub use history::Step;
 pub use metrics::Metrics;
+pub use origin::SourceAuth;
 pub use outgoing::Platforms;
 pub use progress::{BlobProgress, BlobState, Progress};
 pub use prune::Pruned;

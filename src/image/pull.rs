@@ -28,7 +28,8 @@ use super::{
     unpack::Expected,
 };
 use crate::{
-    fault, task,
+    fault,
+    task::{self, Slot},
     types::{Digest, Reference},
 };
 
@@ -190,8 +191,9 @@ impl Source {
             watch.ended(BlobState::Present);
             return Ok(layer);
         }
-        let (_slot, _pipeline) = (slots.acquire().await, store.pipelines.acquire().await);
-        let receive = |stream| receive(Arc::clone(store), descriptor.clone(), stream, watch.clone()).boxed();
+        let (_slot, pipeline) = (slots.acquire().await, store.pipelines.enter().await);
+        let receive =
+            |stream| receive(Arc::clone(store), pipeline.clone(), descriptor.clone(), stream, watch.clone()).boxed();
         let received = fetch(store, &self.reference, descriptor, self.auth(), receive).await?;
         fault::point("image.pull.unpacked");
         let store = Arc::clone(store);
@@ -205,6 +207,7 @@ impl Source {
 /// Lets a thread unpack a layer while the stream brings it.
 async fn receive(
     store: Arc<Store>,
+    pipeline: Slot,
     descriptor: Descriptor,
     stream: BlobStream,
     watch: BlobWatch,
@@ -220,7 +223,7 @@ async fn receive(
             watch.moved(bytes as u64);
         }
     };
-    let receive = task::blocking(move || {
+    let receive = pipeline.blocking(move || {
         let keep_stream = store.config.keep_blobs;
         ReceivedLayer::receive(&store, chunks, &descriptor.media_type, Some(expected), keep_stream)
     });

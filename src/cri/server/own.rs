@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     berth_wire::{engine_server::Engine, *},
-    cri::{convert::image::registry_auth_from_wire, status::pull_failed},
+    cri::{
+        convert::image::{registry_auth_from_wire, source_auths_from_wire},
+        status::pull_failed,
+    },
     image::{Platforms, Progress, PushOptions},
 };
 
@@ -42,6 +45,7 @@ impl Engine for Door {
             destination: Some(request.destination).filter(|name| !name.is_empty()),
             platforms: platforms(request.all_platforms),
             auth: registry_auth_from_wire(request.auth),
+            sources: source_auths_from_wire(request.sources),
         };
         let (images, progress) = (Arc::clone(self.engine()?.images()), Arc::new(Progress::default()));
         let watched = Arc::clone(&progress);
@@ -53,8 +57,9 @@ impl Engine for Door {
     }
 
     async fn save_images(&self, request: Request<SaveRequest>) -> Result<Response<Events<SaveResponse>>, Status> {
-        let request = request.into_inner();
-        let (pieces, work) = self.engine()?.images().save(&request.images, platforms(request.all_platforms)).await?;
+        let SaveRequest { images, all_platforms, sources } = request.into_inner();
+        let sources = source_auths_from_wire(sources);
+        let (pieces, work) = self.engine()?.images().save(&images, platforms(all_platforms), &sources).await?;
         Ok(Response::new(archive(pieces, work)))
     }
 
