@@ -22,6 +22,7 @@ use super::{
     registry,
     snapshot::Snapshots,
     trash::Trash,
+    trust::Policy,
     unpack::Limits,
 };
 use crate::{
@@ -44,6 +45,8 @@ pub struct Config {
     pub keep_blobs: bool,
     /// Names of images that are shown as pinned; `*` at the end matches any rest.
     pub pinned: Vec<String>,
+    /// Policy that says which images may be used, in the form of containers-policy.json(5); `None` for all.
+    pub signature_policy: Option<PathBuf>,
 }
 
 /// Layers that are unpacked at once, by all pulls together; each takes about 1 MiB of memory.
@@ -87,8 +90,11 @@ impl Store {
     /// Opens the store, cleaning up what an earlier process left half done. Blocking.
     ///
     /// # Errors
-    /// When its directories cannot be made or read, or another process has it open. Images whose content is gone are no error: they are dropped.
+    /// When its directories cannot be made or read, another process has it open, or the signature policy cannot be used.
+    /// Images whose content is gone are no error: they are dropped.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
+        // It is read anew whenever it is asked; what is wrong with it is better told at once.
+        config.signature_policy.as_deref().map(Policy::read).transpose()?;
         let root = config.root.as_path();
         make_directory(root)?;
         let lock = lock_directory(root)?;

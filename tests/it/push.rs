@@ -154,7 +154,7 @@ async fn a_login_is_checked_kept_for_its_owner_and_forgotten() {
 async fn what_was_not_kept_is_fetched_again_with_the_credentials_for_where_it_came_from() {
     requires!(Root, DockerRegistry, Htpasswd);
     let own = tempfile::NamedTempFile::new().expect("make a file");
-    let daemon = Daemon::start_with(&format!("[image]\ncredentials = [{:?}]\n", own.path())).await;
+    let daemon = Daemon::start_with(&format!("credentials = [{:?}]\n", own.path())).await;
     let _registries = (locked(&daemon, Registry::ADDRESS).await, locked(&daemon, Registry::OTHER_ADDRESS).await);
     let (source, destination) = (Registry::ADDRESS, Registry::OTHER_ADDRESS);
     let [both, only_destination, only_source] =

@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     berth_wire::{engine_server::Engine, *},
-    cri::{
-        convert::image::{registry_auth_from_wire, source_auths_from_wire},
-        status::pull_failed,
-    },
+    cri::convert::image::{registry_auth_from_wire, source_auths_from_wire},
     image::{Platforms, Progress, PushOptions},
 };
 
@@ -32,7 +29,7 @@ impl Engine for Door {
         let auth = registry_auth_from_wire(request.auth);
         let (pull, progress) = self.engine()?.images().pull_watched(&request.image, auth)?;
         let pull = async move {
-            let image = pull.await.map_err(|error| pull_failed(&error))?;
+            let image = pull.await?;
             Ok(TransferResult { id: image.id.to_string(), ..Default::default() })
         };
         Ok(Response::new(watch(pull, progress)))
