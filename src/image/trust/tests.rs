@@ -125,7 +125,7 @@ fn the_narrowest_scope_that_a_name_is_in_decides() {
         ("c.b.example/x", false),
         ("b.example/x", true),
         ("a.example:5000/x/y", true),
-        ("a.example:5000/y", true),
+        ("a.example:5000/y", false),
         ("busybox", true),
         ("user/busybox", false),
         ("localhost/x", false),
