@@ -50,7 +50,9 @@ pub fn pack(directory: &Path, sink: impl Write) -> Result<(), Error> {
 pub fn extract(archive: impl Read + Send, directory: &Path) -> Result<(), Error> {
     let failed = |source: Errno| Error::file("open directory", directory, source.into());
     let root = fs::openat(CWD, directory, OPEN | OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
-    unpack::unpack(archive, "", None, root, Limits::default()).map(drop).map_err(|source| Error::Layer { digest: None, source })
+    unpack::unpack(archive, "", None, root, Limits::default())
+        .map(drop)
+        .map_err(|source| Error::Layer { digest: None, source })
 }
 
 /// What went wrong at a path in the directory.

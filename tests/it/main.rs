@@ -11,6 +11,7 @@ mod support;
 
 mod bad_input;
 mod cdi;
+mod checkpoint;
 mod cli;
 mod cni;
 mod confinement;
@@ -32,3 +33,4 @@ mod push;
 mod resources;
 mod restart;
 mod save;
+mod trust;

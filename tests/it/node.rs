@@ -107,17 +107,6 @@ async fn reflection_lists_all_services_and_health_is_good() {
 }
 
 #[tokio::test]
-async fn what_is_not_offered_is_refused_by_name() {
-    requires!(Root);
-    let daemon = Daemon::start().await;
-    let answer = daemon.runtime().checkpoint_container(berth::wire::CheckpointContainerRequest::default()).await;
-    let (code, message) = refusal(answer);
-    if code == Code::Unimplemented {
-        assert!(message.contains("CheckpointContainer"), "{message}");
-    }
-}
-
-#[tokio::test]
 async fn only_root_may_open_the_socket() {
     use std::os::unix::fs::PermissionsExt as _;
     requires!(Root);

@@ -132,7 +132,10 @@ impl Engine {
         let (dumped, origin) = blocking(move || read(&archive, directory)).await?;
         let names = [dumped.rootfs_image_ref, dumped.rootfs_image];
         match names.iter().find(|name| self.parts.images.resolve(name).is_some()) {
-            Some(name) => config.image.image.clone_from(name),
+            Some(name) => {
+                config.image.image.clone_from(name);
+                config.image.user_specified_image.clear();
+            }
             None => return Err(Error::NoImage(names.into_iter().next_back().unwrap_or_default())),
         }
         Ok(Some(origin))
@@ -140,13 +143,7 @@ impl Engine {
 }
 
 /// Makes the checkpoint and the archive. Blocking.
-fn write(
-    container: &Container,
-    plan: &ContainerPlan,
-    criu: &Path,
-    pid: i32,
-    location: &Path,
-) -> Result<(), Error> {
+fn write(container: &Container, plan: &ContainerPlan, criu: &Path, pid: i32, location: &Path) -> Result<(), Error> {
     let parts = Parts::make(plan.rootfs.upper.with_file_name(DIRECTORY))?;
     let images = parts.0.join(IMAGES);
     fs::create_dir(&images).map_err(|source| Error::file("make directory", &images, source))?;
@@ -167,7 +164,8 @@ fn write(
 
 fn pack_changes(upper: &Path, path: &Path) -> Result<(), Error> {
     let file = File::create_new(path).map_err(|source| Error::file("create", path, source))?;
-    directory::pack(upper, BufWriter::new(file)).map_err(|source| Error::image("archive", "the container's files", source))
+    directory::pack(upper, BufWriter::new(file))
+        .map_err(|source| Error::image("archive", "the container's files", source))
 }
 
 /// What the other engines say of a container in a checkpoint.

@@ -12,7 +12,7 @@ use crate::{
         plan::{ImageDefaults, ImageMount, RootfsPlan},
     },
     task::blocking,
-    types::{ContainerConfig, Digest, Id, Signal, Timestamp},
+    types::{ContainerConfig, Digest, Id, ImageSpec, Signal, Timestamp},
 };
 
 impl Engine {
@@ -65,7 +65,7 @@ impl Engine {
         let (engine, removed) = (Arc::clone(self), id.clone());
         rollback.push("remove the snapshot", async move { engine.remove_snapshot(&removed).await });
         let checkpoint = self.checkpoint_of(&id, &mut config).await?;
-        let image = &*self.find_image(&config.image.image)?;
+        let image = &*self.find_image(&config.image).await?;
         let log_path = log_path(&pod.config.log_directory, &config.log_path);
         let stop_signal = stop_signal(&config, image)?;
         let cdi = self
@@ -127,8 +127,14 @@ impl Engine {
         blocking(move || cdi::edits(&dirs, &names)).await
     }
 
-    fn find_image(&self, name: &str) -> Result<Arc<Image>, Error> {
-        self.parts.images.resolve(name).ok_or_else(|| Error::NoImage(name.to_owned()))
+    /// The image that is meant, if the signature policy lets it be used.
+    async fn find_image(&self, spec: &ImageSpec) -> Result<Arc<Image>, Error> {
+        let image = self.parts.images.resolve(&spec.image).ok_or_else(|| Error::NoImage(spec.image.clone()))?;
+        // kubelet names an image by its id, and says beside it what the pod calls it.
+        let said = Some(&spec.user_specified_image).filter(|name| !name.is_empty()).unwrap_or(&spec.image);
+        let admitted = self.parts.images.admit(&image, said).await;
+        admitted.map_err(|source| Error::image("use", format!("image {said}"), source))?;
+        Ok(image)
     }
 
     /// Resolves the image volumes among the mounts and keeps their layers for as long as the container is there.
@@ -136,7 +142,7 @@ impl Engine {
         let mut held = Vec::new();
         for (index, mount) in config.mounts.iter().enumerate() {
             let Some(spec) = &mount.image else { continue };
-            let image = self.find_image(&spec.image)?;
+            let image = self.find_image(spec).await?;
             let lower = self
                 .parts
                 .images

@@ -53,8 +53,8 @@ impl Criu {
 
     pub(super) fn receive(&self) -> Result<Response, Error> {
         let mut buffer = vec![0; MAX_ANSWER];
-        let (length, _) = recv(&self.socket, &mut buffer, RecvFlags::empty())
-            .map_err(|errno| system("hear criu")(errno.into()))?;
+        let (length, _) =
+            recv(&self.socket, &mut buffer, RecvFlags::empty()).map_err(|errno| system("hear criu")(errno.into()))?;
         if length == 0 {
             return Err(system("hear criu")(io::ErrorKind::UnexpectedEof.into()));
         }

@@ -8,8 +8,11 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{CWD, Mode, OFlags, openat},
     io::Errno,
     process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid},
+    system::{sethostname, uname},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
 use super::{Launched, PodInit, Stdio, cgroup_error, hierarchy, parent};
@@ -32,12 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(100);
 ///
 /// # Errors
 /// As [`super::container`], and what criu complains of.
-pub fn restore(
-    plan: &ContainerPlan,
-    restore: &Restore,
-    pod: &PodInit,
-    stdio: Stdio,
-) -> Result<Launched, LaunchError> {
+pub fn restore(plan: &ContainerPlan, restore: &Restore, pod: &PodInit, stdio: Stdio) -> Result<Launched, LaunchError> {
     let cgroup = hierarchy()?.create(&plan.cgroup, &plan.limits).map_err(cgroup_error)?;
     let launched =
         cgroup.entrance().map_err(cgroup_error).and_then(|entrance| launch(plan, restore, pod, stdio, &entrance));
@@ -57,9 +55,12 @@ fn launch(
     entrance: &Entrance,
 ) -> Result<Launched, LaunchError> {
     let clone = Clone3 { flags: libc::CLONE_NEWNS, cgroup: entrance.directory() };
-    let criu =
-        parent::launch(&clone, None, |reporter| init::restore(plan, restore, pod, stdio, entrance, reporter))?;
-    wait(&criu, restore)?;
+    let hostname = in_uts_namespace(pod, || Ok(uname().nodename().to_owned()))?;
+    let criu = parent::launch(&clone, None, |reporter| init::restore(plan, restore, pod, stdio, entrance, reporter))?;
+    let ended = wait(&criu, restore);
+    // criu gives the pod's namespace the host name that was dumped.
+    in_uts_namespace(pod, || sethostname(hostname.to_bytes()).at(Step::Hostname, "of the pod"))?;
+    ended?;
     let path = restore.images.join(checkpoint::PID_FILE);
     let text = fs::read_to_string(&path).at(Step::Restore, path.display())?;
     let pid = text.trim().parse().ok().and_then(Pid::from_raw);
@@ -70,6 +71,18 @@ fn launch(
         Ok(_) => Ok(Launched { pid: pid.as_raw_nonzero().get(), pidfd, console: None, user: criu.user }),
         Err(errno) => Err(errno).at(Step::Restore, "the restored process"),
     }
+}
+
+/// Does something in the pod's UTS namespace, if it has one of its own.
+fn in_uts_namespace<T>(pod: &PodInit, act: impl FnOnce() -> Result<T, LaunchError>) -> Result<T, LaunchError> {
+    let Some(uts) = &pod.uts else { return act() };
+    let own = openat(CWD, c"/proc/self/ns/uts", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .at(Step::Namespace, "own uts namespace")?;
+    let enter = |namespace| move_into_link_name_space(namespace, Some(LinkNameSpaceType::HostNameAndNISDomainName));
+    enter(uts.as_fd()).at(Step::Namespace, "uts")?;
+    let result = act();
+    enter(own.as_fd()).at(Step::Namespace, "return to own uts namespace")?;
+    result
 }
 
 /// Waits for criu's end, which it must come to without an error.

@@ -17,12 +17,16 @@ pub(crate) enum Requirement {
     Htpasswd,
     /// `skopeo`, which reads image archives as other tools do.
     Skopeo,
+    /// `openssl`, which makes keys and signatures.
+    Openssl,
     /// The kernel's AppArmor.
     AppArmor,
     /// The kernel's SCTP.
     Sctp,
     /// Debian's `containernetworking-plugins`.
     CniPlugins,
+    /// `criu` that works on this kernel.
+    Criu,
     /// `iptables` that can list rules here; the portmap plugin uses it.
     Iptables,
 }
@@ -40,6 +44,7 @@ impl Requirement {
             // Without arguments it says how it is used, and fails.
             Self::Htpasswd => Command::new("htpasswd").output().is_ok(),
             Self::Skopeo => runs("skopeo", "--version"),
+            Self::Openssl => runs("openssl", "version"),
             Self::AppArmor => std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with('Y')),
             Self::Sctp => nix::sys::socket::socket(
@@ -52,6 +57,7 @@ impl Requirement {
             Self::CniPlugins => ["bridge", "host-local", "portmap", "tuning"]
                 .iter()
                 .all(|plugin| file(&format!("/usr/lib/cni/{plugin}"))),
+            Self::Criu => runs("criu", "check"),
             Self::Iptables => runs("iptables", "--list-rules"),
         }
     }
