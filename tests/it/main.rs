@@ -32,3 +32,4 @@ mod push;
 mod resources;
 mod restart;
 mod save;
+mod trust;
