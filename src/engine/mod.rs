@@ -22,6 +22,7 @@ mod metrics;
 mod names;
 mod pod;
 mod recover;
+mod removal;
 mod rollback;
 mod stream;
 mod usage;
