@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::error::Error;
 use crate::{
-    berth_wire::RegistryAuth,
+    berth_wire::{RegistryAuth, SourceAuth},
     image::{Auth, LoginFile},
     types::Reference,
 };
@@ -63,9 +63,25 @@ impl AuthFile {
         }
         None
     }
+
+    /// The stored credentials for the repositories that an image came from, by its names with digests.
+    pub(super) async fn of_sources(&self, digests: &[String]) -> Vec<SourceAuth> {
+        let mut found = Vec::new();
+        for name in digests {
+            if let (Ok(source), Some(auth)) = (name.parse::<Reference>(), self.find(name).await) {
+                found.push(SourceAuth { scope: source.name(), auth: Some(auth) });
+            }
+        }
+        found
+    }
 }
 
 impl Identity {
+    /// The file with stored credentials.
+    pub(super) fn file(&self) -> &AuthFile {
+        &self.file
+    }
+
     /// The credentials to be shown to the registry of an image.
     pub(super) async fn for_image(&self, image: &str) -> Result<Option<RegistryAuth>, Error> {
         Ok(match &self.username {

@@ -182,9 +182,10 @@ impl Drop for Call {
     }
 }
 
-/// Whether somebody should look at the engine or the host, rather than at the request.
+/// Whether somebody should look at the engine or the host, rather than at the request. `Unknown` is not among them: it
+/// is what kubelet wants for failures that it knows by their text.
 fn is_our_fault(code: Code) -> bool {
-    matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::ResourceExhausted)
+    matches!(code, Code::Internal | Code::DataLoss | Code::ResourceExhausted)
 }
 
 #[cfg(test)]

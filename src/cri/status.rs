@@ -62,17 +62,26 @@ impl From<streaming::Error> for Status {
     }
 }
 
-/// The status of a failed pull. kubelet knows a registry that cannot be reached by the first word of the text.
+/// What kubelet knows a registry by that cannot be reached, and an image that must not be used: how the text begins.
+const REGISTRY_UNAVAILABLE: &str = "RegistryUnavailable";
+const SIGNATURE_VALIDATION_FAILED: &str = "SignatureValidationFailed";
+
+/// The status of a failed pull. kubelet looks for its words only in what has the code `Unknown`.
 pub(super) fn pull_failed(error: &image::Error) -> Status {
     match error.kind() {
-        Kind::Unavailable => Status::unavailable(format!("RegistryUnavailable: {}", chain(error))),
+        _ if error.is_untrusted() => Status::unknown(format!("{SIGNATURE_VALIDATION_FAILED}: {}", chain(error))),
+        Kind::Unavailable => Status::unknown(format!("{REGISTRY_UNAVAILABLE}: {}", chain(error))),
         _ => status(error),
     }
 }
 
-/// The status of a failed creation. kubelet knows an image volume that cannot be mounted by the first word of the text.
+/// The status of a failed creation. kubelet knows an image that must not be used, and an image volume that cannot be
+/// mounted, by the first word of the text.
 pub(super) fn creation_failed(error: &engine::Error) -> Status {
     match error {
+        engine::Error::Image { source, .. } if source.is_untrusted() => {
+            Status::new(code(error.kind()), format!("{SIGNATURE_VALIDATION_FAILED}: {}", chain(error)))
+        }
         engine::Error::NoSubPath { .. } => {
             Status::new(code(error.kind()), format!("ImageVolumeMountFailed: {}", chain(error)))
         }
@@ -109,6 +118,20 @@ mod tests {
         for kind in kinds {
             assert_eq!(format!("{:?}", code(kind)), format!("{kind:?}"));
         }
+    }
+
+    #[test]
+    fn kubelet_is_told_in_its_own_words_why_a_pull_failed() {
+        let untrusted =
+            || image::Untrusted { image: "a.example/b:1".to_owned(), reason: "it is not signed".to_owned() };
+        let joined = image::Error::Joined(std::sync::Arc::new(untrusted().into()));
+        for error in [untrusted().into(), joined] {
+            let status = pull_failed(&error);
+            let expected = "SignatureValidationFailed: a.example/b:1: it is not signed";
+            assert_eq!((status.code(), status.message()), (Code::Unknown, expected));
+        }
+        let missing = pull_failed(&image::Error::NotFound("x".to_owned()));
+        assert_eq!(missing.code(), Code::NotFound);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod metrics;
 mod names;
 mod pod;
 mod recover;
+mod removal;
 mod rollback;
 mod stream;
 mod usage;

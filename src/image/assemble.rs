@@ -11,6 +11,7 @@ use super::{
     manifest::Manifest,
     receive::LayerPart,
     record::Record,
+    trust::Signature,
 };
 use crate::{fault, types::Timestamp};
 
@@ -29,11 +30,13 @@ pub(super) struct Parts {
     pub(super) layers: Vec<LayerPart>,
     /// Names that the image gets.
     pub(super) names: Names,
+    /// Signatures that let it in.
+    pub(super) signatures: Vec<Signature>,
 }
 
 /// Adds an image to the store. Blocking.
 pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error> {
-    let Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers: layer_parts, names } = parts;
+    let Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers: layer_parts, names, signatures } = parts;
     let configuration = Configuration::parse(manifest.config.digest, &config_bytes)?;
     check_layers(&manifest, &configuration, &layer_parts)?;
 
@@ -72,6 +75,7 @@ pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error>
         size: manifest.size(),
         tags: Vec::new(),
         digests: Vec::new(),
+        signatures,
         updated: Timestamp::default(),
     };
     fault::point("image.assemble.cover");

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{registry, tar, unpack};
+use super::{registry, tar, trust, unpack};
 use crate::{
     error::{Classify, Kind, io_kind},
     types::{Digest, Id, reference::InvalidReference},
@@ -56,6 +56,12 @@ pub enum Error {
     // The registry's own words come first: kubelet looks at the beginning of the text.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// The signature policy does not let the image be used.
+    #[error(transparent)]
+    Untrusted(#[from] trust::Untrusted),
+    /// No image can be judged by the signature policy.
+    #[error(transparent)]
+    Policy(#[from] trust::PolicyError),
     /// A manifest, an index or a configuration makes no sense.
     #[error("malformed {what} {digest}")]
     Document {
@@ -131,6 +137,15 @@ impl Error {
     pub(super) fn file(operation: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File { operation, path: path.to_owned(), source }
     }
+
+    /// Whether the signature policy is why.
+    pub fn is_untrusted(&self) -> bool {
+        match self {
+            Self::Untrusted(_) => true,
+            Self::Joined(source) => source.is_untrusted(),
+            _ => false,
+        }
+    }
 }
 
 impl Classify for Error {
@@ -140,7 +155,8 @@ impl Classify for Error {
             Self::Nameless(_) | Self::Name(_) | Self::Contents(_) | Self::Unusable { .. } => Kind::InvalidArgument,
             Self::NotFound(_) | Self::NoSnapshot(_) => Kind::NotFound,
             Self::SnapshotExists(_) => Kind::AlreadyExists,
-            Self::Missing(_) | Self::Locked(_) => Kind::FailedPrecondition,
+            Self::Missing(_) | Self::Locked(_) | Self::Policy(_) => Kind::FailedPrecondition,
+            Self::Untrusted(_) => Kind::PermissionDenied,
             Self::Corrupt { .. } | Self::Document { .. } | Self::DiffId { .. } | Self::Archive(_) => Kind::DataLoss,
             Self::Registry(source) => source.kind(),
             Self::Unsupported { .. } => Kind::Unimplemented,

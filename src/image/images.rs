@@ -131,6 +131,8 @@ impl Images {
         let record = &mut addition.record;
         if let Some(entry) = self.read().entries.get(&record.id) {
             (record.tags, record.digests) = (entry.record.tags.clone(), entry.record.digests.clone());
+            let added = std::mem::replace(&mut record.signatures, entry.record.signatures.clone());
+            record.add_signatures(added);
         }
         record.add_names(std::mem::take(&mut addition.names));
         record.updated = Timestamp::now();

@@ -11,13 +11,14 @@
 //! |---|---|
 //! | `blobs/sha256/<hex>` | manifests and configurations as they were received, and layers: those of imported archives, and others if they are to be kept |
 //! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size, and `settled` that it has reached the disk, and its seal (see `seal.rs`) |
-//! | `images/<hex>.json` | an image's record, named by the digest of its configuration |
+//! | `images/<hex>.json` | an image's record, named by the digest of its configuration; the signatures that let it in are in it |
 //! | `ingest/`, `trash/` | what is being received and what is being deleted; emptied at start |
 //! | `empty/` | stands in for layers where an image has too few |
 //! | `lock` | keeps a second process out |
 //!
 //! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.
 
+mod admission;
 mod assemble;
 mod check;
 mod chunks;
@@ -56,6 +57,7 @@ mod snapshot;
 mod store;
 mod tar;
 mod trash;
+mod trust;
 mod unpack;
 mod usage;
 
@@ -64,6 +66,7 @@ pub use config::ImageConfig;
 pub use error::Error;
 pub use history::Step;
 pub use metrics::Metrics;
+pub use origin::SourceAuth;
 pub use outgoing::Platforms;
 pub use progress::{BlobProgress, BlobState, Progress};
 pub use prune::Pruned;
@@ -74,5 +77,6 @@ pub use save::Archive;
 pub use snapshot::Snapshot;
 pub use store::{Config, Store};
 pub use tar::Error as ArchiveError;
+pub use trust::{PolicyError, Untrusted};
 pub use unpack::Error as LayerError;
 pub use usage::ImageUsage;

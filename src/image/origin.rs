@@ -21,14 +21,22 @@ use crate::{
     types::{Digest, Reference},
 };
 
+/// Credentials for places that images came from.
+#[derive(Debug, Clone)]
+pub struct SourceAuth {
+    /// A repository with its registry, or a registry alone: `registry.example/team/app`, `registry.example`.
+    pub scope: String,
+    /// Who we are there.
+    pub auth: Auth,
+}
+
 /// The places that have an image's content.
 #[derive(Debug)]
 pub(super) struct Origin {
     store: Arc<Store>,
     /// Where the image was pulled from.
     sources: Vec<Reference>,
-    /// Credentials, and the registry that they are for.
-    auth: Option<(String, Auth)>,
+    auths: Vec<SourceAuth>,
 }
 
 /// A blob opened for reading.
@@ -49,10 +57,11 @@ pub(super) enum Kept {
 }
 
 impl Origin {
-    /// The origin of the image with this record. `auth` is for one registry only, and if that is a source, too.
-    pub(super) fn new(store: Arc<Store>, record: &Record, auth: Option<(String, Auth)>) -> Self {
+    /// The origin of the image with this record. A source for which there are no credentials gets to see those that
+    /// this host has for it.
+    pub(super) fn new(store: Arc<Store>, record: &Record, auths: Vec<SourceAuth>) -> Self {
         let sources = record.digests.iter().filter_map(|name| name.parse().ok()).collect();
-        Self { store, sources, auth }
+        Self { store, sources, auths }
     }
 
     /// Another repository of a registry that has the image's content.
@@ -103,10 +112,11 @@ impl Origin {
 
     async fn fetch(&self, source: &Reference, blob: &Descriptor) -> Result<Received, Error> {
         let (store, digest) = (Arc::clone(&self.store), blob.digest);
+        let slot = store.refetches.enter().await;
         let receive = move |stream| {
             let (sender, mut chunks) = chunks();
             let store = Arc::clone(&store);
-            let receive = task::blocking(move || {
+            let receive = slot.clone().blocking(move || {
                 let mut ingest = store.blobs.ingest()?;
                 ingest.copy_from(&mut chunks)?;
                 ingest.finish(Some(digest))
@@ -122,6 +132,37 @@ impl Origin {
     }
 
     fn auth_for(&self, source: &Reference) -> Option<&Auth> {
-        self.auth.as_ref().filter(|(domain, _)| domain == source.domain()).map(|(_, auth)| auth)
+        auth_for(&self.auths, source)
+    }
+}
+
+/// The credentials for a source: those for its repository before those for its registry.
+fn auth_for<'a>(auths: &'a [SourceAuth], source: &Reference) -> Option<&'a Auth> {
+    let of = |scope: &str| auths.iter().find(|auth| auth.scope == scope).map(|found| &found.auth);
+    of(&source.name()).or_else(|| of(source.domain()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_go_to_no_other_place_than_theirs() {
+        let auth = |scope: &str| SourceAuth {
+            scope: scope.to_owned(),
+            auth: Auth { username: scope.to_owned(), ..Auth::default() },
+        };
+        let auths = ["a.example", "a.example/team/app", "b.example/team"].map(auth);
+        for (source, expected) in [
+            ("a.example/team/app:1", Some("a.example/team/app")),
+            ("a.example/team/app2:1", Some("a.example")),
+            ("b.example/team:1", Some("b.example/team")),
+            ("b.example/team/app:1", None),
+            ("a.example.evil/team/app:1", None),
+            ("a.example:443/team/app:1", None),
+        ] {
+            let found = auth_for(&auths, &source.parse().expect("a name"));
+            assert_eq!(found.map(|auth| auth.username.as_str()), expected, "{source}");
+        }
     }
 }

@@ -8,9 +8,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    Auth, Error, Store,
+    Error, Store,
     manifest::{Document, Manifest},
-    origin::Origin,
+    origin::{Origin, SourceAuth},
     record::Record,
     registry::{Descriptor, own_media_type},
 };
@@ -64,14 +64,14 @@ struct Links {
 }
 
 impl Outgoing {
-    /// Collects an image. `auth` holds credentials with the registry that they are for.
+    /// Collects an image.
     pub(super) async fn collect(
         store: &Arc<Store>,
         record: &Record,
         platforms: Platforms,
-        auth: Option<(String, Auth)>,
+        auths: Vec<SourceAuth>,
     ) -> Result<Self, Error> {
-        let origin = Origin::new(Arc::clone(store), record, auth);
+        let origin = Origin::new(Arc::clone(store), record, auths);
         let root = match platforms {
             Platforms::Host => record.manifest,
             Platforms::All => record.index.unwrap_or(record.manifest),

@@ -6,8 +6,12 @@
 //!                  └→ layer: …                                  ─┘
 //! ```
 //!
+//! If there is a signature policy, the manifest comes no further than that before it lets the image in.
+//!
 //! Every step is a future or is stopped by one: when the pull is dropped, the streams end, the threads behind them
 //! find their input cut off, and what they made is discarded.
+
+mod signatures;
 
 use std::{sync::Arc, time::Instant};
 
@@ -25,10 +29,12 @@ use super::{
     progress::{BlobState, BlobWatch},
     receive::{LayerPart, ReceivedLayer},
     registry::{BlobStream, Descriptor, Resolved},
+    trust::Demands,
     unpack::Expected,
 };
 use crate::{
-    fault, task,
+    fault,
+    task::{self, Slot},
     types::{Digest, Reference},
 };
 
@@ -68,8 +74,14 @@ struct Source {
 
 impl Source {
     async fn image(self: &Arc<Self>) -> Result<Arc<Image>, Error> {
+        let demands = self.store.demands(&self.reference).await?;
+        demands.as_ref().map(Demands::rule_out).transpose()?;
         let resolved = self.store.client.resolve(&self.reference, self.auth()).await?;
-        if let Some(image) = self.present(resolved.digest) {
+        let named = resolved.digest;
+        if let Some(image) = self.present(named)
+            // What the policy has nothing to say against as it is needs nothing more from the registry.
+            && self.store.admit(&image, &self.reference.to_string()).await.is_ok()
+        {
             return Ok(image);
         }
         let names = Names {
@@ -77,9 +89,13 @@ impl Source {
             digests: vec![self.reference.pinned(resolved.digest).to_string()],
         };
         let (index_bytes, found, manifest) = self.manifest(resolved).await?;
+        let signatures = match &demands {
+            Some(demands) => self.signatures(demands, &[named, found.digest]).await?,
+            None => Vec::new(),
+        };
         let (config_bytes, layers) = tokio::try_join!(self.document(&manifest.config), self.layers(&manifest))?;
         let manifest_bytes = found.bytes.into();
-        let parts = Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers, names };
+        let parts = Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers, names, signatures };
         let store = Arc::clone(&self.store);
         let image = task::blocking(move || assemble(&store, parts)).await;
         fault::point("image.pull.record");
@@ -190,8 +206,9 @@ impl Source {
             watch.ended(BlobState::Present);
             return Ok(layer);
         }
-        let (_slot, _pipeline) = (slots.acquire().await, store.pipelines.acquire().await);
-        let receive = |stream| receive(Arc::clone(store), descriptor.clone(), stream, watch.clone()).boxed();
+        let (_slot, pipeline) = (slots.acquire().await, store.pipelines.enter().await);
+        let receive =
+            |stream| receive(Arc::clone(store), pipeline.clone(), descriptor.clone(), stream, watch.clone()).boxed();
         let received = fetch(store, &self.reference, descriptor, self.auth(), receive).await?;
         fault::point("image.pull.unpacked");
         let store = Arc::clone(store);
@@ -205,6 +222,7 @@ impl Source {
 /// Lets a thread unpack a layer while the stream brings it.
 async fn receive(
     store: Arc<Store>,
+    pipeline: Slot,
     descriptor: Descriptor,
     stream: BlobStream,
     watch: BlobWatch,
@@ -220,7 +238,7 @@ async fn receive(
             watch.moved(bytes as u64);
         }
     };
-    let receive = task::blocking(move || {
+    let receive = pipeline.blocking(move || {
         let keep_stream = store.config.keep_blobs;
         ReceivedLayer::receive(&store, chunks, &descriptor.media_type, Some(expected), keep_stream)
     });

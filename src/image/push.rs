@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     Auth, Error, Image, Platforms, Progress, Store,
-    origin::{Kept, OpenBlob, Origin},
+    origin::{Kept, OpenBlob, Origin, SourceAuth},
     outgoing::Outgoing,
     progress::{BlobState, BlobWatch},
     registry::{BlobPush, Content, Descriptor, Pushed},
@@ -28,6 +28,8 @@ pub struct PushOptions {
     pub platforms: Platforms,
     /// Credentials for the destination's registry.
     pub auth: Option<Auth>,
+    /// Credentials for what has to be fetched again.
+    pub sources: Vec<SourceAuth>,
 }
 
 /// An image that has been pushed.
@@ -48,9 +50,11 @@ impl Store {
     pub async fn push(self: &Arc<Self>, options: PushOptions, progress: &Arc<Progress>) -> Result<PushedImage, Error> {
         let image = self.find(&options.image)?;
         let destination = destination(&image, &options)?;
-        let auth = options.auth.map(|auth| (destination.domain().to_owned(), auth));
-        let outgoing = Outgoing::collect(self, &self.record(&image)?, options.platforms, auth.clone()).await?;
-        let auth = auth.map(|(_, auth)| auth);
+        let PushOptions { platforms, auth, mut sources, .. } = options;
+        // They are as good for fetching from the same registry, if there are no others.
+        let for_registry = auth.clone().map(|auth| SourceAuth { scope: destination.domain().to_owned(), auth });
+        sources.extend(for_registry);
+        let outgoing = Outgoing::collect(self, &self.record(&image)?, platforms, sources).await?;
         let job = Job { store: self, outgoing: &outgoing, destination: &destination, auth: auth.as_ref() };
 
         let watched: Vec<_> = outgoing.blobs.iter().map(|blob| (blob, progress.announce(blob))).collect();

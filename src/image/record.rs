@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageConfig, config::Configuration, images::Names};
-use crate::types::{Digest, Timestamp};
+use super::{ImageConfig, config::Configuration, images::Names, trust::Signature};
+use crate::types::{Digest, Reference, Timestamp};
 
 /// An image in the store at one moment; later changes of its names make a new value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +54,32 @@ pub(super) struct Record {
     /// Names with digests.
     #[serde(default)]
     pub(super) digests: Vec<String>,
+    /// Signatures that counted when the image was pulled.
+    #[serde(default)]
+    pub(super) signatures: Vec<Signature>,
     /// When the names last changed: of two records with the same name, the later one tells the truth.
     #[serde(default)]
     pub(super) updated: Timestamp,
 }
 
+/// Signatures that are kept of one image; when there are more, the oldest go.
+const MAX_SIGNATURES: usize = 64;
+
 impl Record {
+    /// All digests that the image is known by at registries: of its manifests, and of indexes that lead to them.
+    pub(super) fn manifests(&self) -> Vec<Digest> {
+        let named = self.digests.iter().filter_map(|name| name.parse::<Reference>().ok()?.digest());
+        named.chain([self.manifest]).chain(self.index).collect()
+    }
+
+    /// Adds the signatures that are new.
+    pub(super) fn add_signatures(&mut self, added: Vec<Signature>) {
+        self.signatures.retain(|known| !added.contains(known));
+        self.signatures.extend(added);
+        let surplus = self.signatures.len().saturating_sub(MAX_SIGNATURES);
+        self.signatures.drain(..surplus);
+    }
+
     /// Everything that the image is mounted from, bottom first.
     pub(super) fn all_layers(&self) -> Vec<Digest> {
         self.layers.iter().copied().chain(self.cover).collect()

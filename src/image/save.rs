@@ -14,16 +14,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
-    Error, Image, Platforms, Store,
+    Error, Image, Platforms, SourceAuth, Store,
     origin::OpenBlob,
     outgoing::Outgoing,
     registry::Descriptor,
     tar::{Header, Kind, Writer},
 };
-use crate::{
-    task,
-    types::{Digest, Reference},
-};
+use crate::types::{Digest, Reference};
 
 /// Pieces of the archive that are made ahead of who takes them.
 const AHEAD: usize = 4;
@@ -52,7 +49,7 @@ struct Saved {
 
 impl Store {
     /// Begins an archive of these images. A name with a tag or digest saves the image under that name, an id without
-    /// one. The future makes the archive; its error is the reason why the archive ends early.
+    /// one; `sources` are credentials for what has to be fetched again. The future makes the archive; its error is the reason why the archive ends early.
     ///
     /// # Errors
     /// When there is no such image, or its documents are not to be had.
@@ -60,6 +57,7 @@ impl Store {
         self: &Arc<Self>,
         names: &[String],
         platforms: Platforms,
+        sources: &[SourceAuth],
     ) -> Result<(Archive, impl Future<Output = Result<(), Error>> + Send + use<>), Error> {
         let mut images: Vec<(Arc<Image>, Vec<String>)> = Vec::new();
         for name in names {
@@ -72,11 +70,12 @@ impl Store {
         }
         let mut saved = Vec::new();
         for (image, tags) in images {
-            let outgoing = Outgoing::collect(self, &self.record(&image)?, platforms, None).await?;
+            let outgoing = Outgoing::collect(self, &self.record(&image)?, platforms, sources.to_vec()).await?;
             saved.push(Saved { tags, outgoing });
         }
         let (sender, pieces) = mpsc::channel(AHEAD);
-        Ok((Archive { pieces }, write(saved, PieceWriter { pieces: sender, buffer: Vec::with_capacity(PIECE) })))
+        let sink = PieceWriter { pieces: sender, buffer: Vec::with_capacity(PIECE) };
+        Ok((Archive { pieces }, write(Arc::clone(self), saved, sink)))
     }
 }
 
@@ -86,17 +85,18 @@ fn tag_in(name: &str, image: &Image) -> Option<String> {
     image.tags.contains(&tag).then_some(tag)
 }
 
-async fn write(images: Vec<Saved>, sink: PieceWriter) -> Result<(), Error> {
+async fn write(store: Arc<Store>, images: Vec<Saved>, sink: PieceWriter) -> Result<(), Error> {
+    let lane = &store.saves;
     let mut archive = Writer::new(sink);
     let mut written = HashSet::new();
     for saved in &images {
         for blob in saved.outgoing.blobs.iter().filter(|blob| written.insert(blob.digest)) {
             let opened = saved.outgoing.origin.open(blob).await?;
             let blob = blob.clone();
-            archive = task::blocking(move || append_blob(archive, &blob, opened)).await?;
+            archive = lane.blocking(move || append_blob(archive, &blob, opened)).await?;
         }
     }
-    task::blocking(move || {
+    lane.blocking(move || {
         for document in images.iter().flat_map(|saved| &saved.outgoing.documents) {
             if written.insert(document.descriptor.digest) {
                 append(&mut archive, &blob_path(document.descriptor.digest), &document.bytes)?;

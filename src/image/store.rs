@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::{io::AsyncRead, sync::Semaphore, time::Instant};
+use tokio::{io::AsyncRead, time::Instant};
 
 use super::{
     Auth, Error, Image, Progress, Snapshot,
@@ -22,10 +22,11 @@ use super::{
     registry,
     snapshot::Snapshots,
     trash::Trash,
+    trust::Policy,
     unpack::Limits,
 };
 use crate::{
-    task::{self, KeyLock},
+    task::{self, KeyLock, Lane},
     types::{Digest, FilesystemUsage, Id, Reference},
 };
 
@@ -44,10 +45,16 @@ pub struct Config {
     pub keep_blobs: bool,
     /// Names of images that are shown as pinned; `*` at the end matches any rest.
     pub pinned: Vec<String>,
+    /// Policy that says which images may be used, in the form of containers-policy.json(5); `None` for all.
+    pub signature_policy: Option<PathBuf>,
 }
 
 /// Layers that are unpacked at once, by all pulls together; each takes about 1 MiB of memory.
 const PIPELINES: usize = 24;
+/// Archives that are taken in, archives that are made, and blobs that are fetched again, at once.
+const IMPORTS: usize = 16;
+const SAVES: usize = 16;
+const REFETCHES: usize = 16;
 
 /// All images of the host.
 #[derive(Debug)]
@@ -57,7 +64,14 @@ pub struct Store {
     pub(super) blobs: Blobs,
     pub(super) layers: Layers,
     pub(super) images: Images,
-    pub(super) pipelines: Semaphore,
+    /// What waits for registries that are pulled from.
+    pub(super) pipelines: Lane,
+    /// What waits for clients that send an archive.
+    imports: Lane,
+    /// What waits for clients that take an archive.
+    pub(super) saves: Lane,
+    /// What waits for registries that give again what was not kept.
+    pub(super) refetches: Lane,
     /// Held for a layer's stream while it is fetched.
     pub(super) layer_turns: KeyLock<Digest>,
     pub(super) metrics: Metrics,
@@ -76,8 +90,11 @@ impl Store {
     /// Opens the store, cleaning up what an earlier process left half done. Blocking.
     ///
     /// # Errors
-    /// When its directories cannot be made or read, or another process has it open. Images whose content is gone are no error: they are dropped.
+    /// When its directories cannot be made or read, another process has it open, or the signature policy cannot be used.
+    /// Images whose content is gone are no error: they are dropped.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
+        // It is read anew whenever it is asked; what is wrong with it is better told at once.
+        config.signature_policy.as_deref().map(Policy::read).transpose()?;
         let root = config.root.as_path();
         make_directory(root)?;
         let lock = lock_directory(root)?;
@@ -101,7 +118,10 @@ impl Store {
             blobs,
             layers,
             images,
-            pipelines: Semaphore::new(PIPELINES),
+            pipelines: Lane::new(PIPELINES),
+            imports: Lane::new(IMPORTS),
+            saves: Lane::new(SAVES),
+            refetches: Lane::new(REFETCHES),
             layer_turns: KeyLock::default(),
             metrics: Metrics::default(),
             pulls: Flights::default(),
@@ -181,7 +201,7 @@ impl Store {
         let name = name.map(str::parse::<Reference>).transpose()?;
         let (sender, chunks) = chunks();
         let store = Arc::clone(self);
-        let import = task::blocking(move || import::import(&store, chunks, name.as_ref()));
+        let import = self.imports.blocking(move || import::import(&store, chunks, name.as_ref()));
         let (imported, fed) = tokio::join!(import, sender.feed(archive));
         // A stream that broke is the reason why the archive was cut off.
         fed.map_err(|source| Error::file("read", Path::new("the archive"), source)).and(imported)
@@ -302,3 +322,6 @@ mod tests;
 
 #[cfg(test)]
 mod kill_tests;
+
+#[cfg(test)]
+mod peer_tests;

@@ -14,10 +14,19 @@ const AT_ONCE: usize = 64;
 static PERMITS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(AT_ONCE));
 
 /// Runs blocking work (file system, system calls that may sleep) on a thread made for it and waits for its result.
-/// The work runs to its end even when the caller goes away.
+/// The work runs to its end even when the caller goes away. What may wait for a peer goes on a [`Lane`](super::Lane).
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     // The semaphore is never closed, so this fails never.
-    let _permit = PERMITS.acquire().await;
+    let permit = PERMITS.acquire().await;
+    on_a_thread(move || {
+        let _permit = permit;
+        work()
+    })
+    .await
+}
+
+/// Runs work on a thread made for it, however many there are.
+pub(super) async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

@@ -1,6 +1,6 @@
 //! The one wrapper around the async runtime.
 //!
-//! - **Owns:** blocking work, operations that callers can join and leave, locks by key.
+//! - **Owns:** blocking work and its lanes, operations that callers can join and leave, locks by key.
 //! - **Never:** knows what is done in them.
 //! - **Runs in:** the daemon.
 //! - **Start reading at:** [`Joint::run`].
@@ -8,7 +8,9 @@
 mod blocking;
 mod joint;
 mod keylock;
+mod lane;
 
 pub use blocking::{blocking, blocking_each};
 pub use joint::Joint;
 pub use keylock::KeyLock;
+pub use lane::{Lane, Slot};

@@ -34,3 +34,4 @@ mod random_requests;
 mod resources;
 mod restart;
 mod save;
+mod trust;

@@ -112,11 +112,7 @@ async fn all_platforms_of_an_index_are_pushed_when_that_is_asked_for() {
 async fn a_login_is_checked_kept_for_its_owner_and_forgotten() {
     requires!(Root, DockerRegistry, Htpasswd);
     let daemon = Daemon::start().await;
-    let passwords = daemon.path("htpasswd");
-    let made = std::process::Command::new("htpasswd").arg("-Bbc").arg(&passwords).args(["user", "secret"]).output();
-    assert!(made.expect("run htpasswd").status.success());
-    let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", passwords.display());
-    let _registry = Registry::start_with(Registry::ADDRESS, &auth).await;
+    let _registry = locked(&daemon, Registry::ADDRESS).await;
     daemon.import_busybox().await;
     let name = format!("{}/mine:1", Registry::ADDRESS);
     let file = daemon.path("auth/config.json");
@@ -155,6 +151,53 @@ async fn a_login_is_checked_kept_for_its_owner_and_forgotten() {
 }
 
 #[tokio::test]
+async fn what_was_not_kept_is_fetched_again_with_the_credentials_for_where_it_came_from() {
+    requires!(Root, DockerRegistry, Htpasswd);
+    let own = tempfile::NamedTempFile::new().expect("make a file");
+    let daemon = Daemon::start_with(&format!("credentials = [{:?}]\n", own.path())).await;
+    let _registries = (locked(&daemon, Registry::ADDRESS).await, locked(&daemon, Registry::OTHER_ADDRESS).await);
+    let (source, destination) = (Registry::ADDRESS, Registry::OTHER_ADDRESS);
+    let [both, only_destination, only_source] =
+        [&[source, destination][..], &[destination], &[source]].map(|registries| {
+            let auths: serde_json::Map<_, _> =
+                registries.iter().map(|&name| (name.to_owned(), json!({ "auth": "dXNlcjpzZWNyZXQ=" }))).collect();
+            json!({ "auths": auths }).to_string()
+        });
+    fs::write(own.path(), "{}").expect("write");
+    let file = daemon.path("auth.json").display().to_string();
+    let (name, copy, archive) =
+        (format!("{source}/private:1"), format!("{destination}/copy:1"), daemon.path("saved.tar"));
+    daemon.import_busybox().await;
+    fs::write(&file, &both).expect("write");
+    text(&daemon, &["image", "push", "--authfile", &file, BUSYBOX, &name]).await;
+    remove(&daemon, BUSYBOX).await;
+    text(&daemon, &["image", "pull", "--authfile", &file, &name]).await;
+
+    // Both registries take the same password: were that for the destination shown to the source, it would do.
+    fs::write(&file, &only_destination).expect("write");
+    let archive = archive.display().to_string();
+    let (push, save) = (
+        ["image", "push", "--authfile", &file, &name, &copy],
+        ["image", "save", "--authfile", &file, "-o", &archive, &name],
+    );
+    for verb in [&push[..], &save] {
+        let output = berth(&daemon, verb).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(code(&output) == 1 && stderr.contains("image.keep_blobs"), "{verb:?}: {stderr}");
+    }
+    fs::write(&file, &only_source).expect("write");
+    text(&daemon, &save).await;
+    fs::write(&file, &both).expect("write");
+    text(&daemon, &push).await;
+
+    // Without any of the caller's, the engine's own.
+    fs::write(&file, "{}").expect("write");
+    fs::write(own.path(), &only_source).expect("write");
+    text(&daemon, &save).await;
+    assert!(!daemon.output().contains("dXNlcjpzZWNyZXQ") && !daemon.output().contains("secret"), "it is in the log");
+}
+
+#[tokio::test]
 async fn names_come_and_go_and_what_has_none_is_pruned() {
     requires!(Root);
     let daemon = Daemon::start().await;
@@ -180,6 +223,15 @@ async fn names_come_and_go_and_what_has_none_is_pruned() {
     assert_eq!(pruned["images"][0]["id"], archive.id());
     assert_ne!(pruned["reclaimed"], "0");
     assert_eq!(find(&daemon, &archive.id()).await, None);
+}
+
+/// A registry that takes the password `secret` of `user` and nobody else's.
+async fn locked(daemon: &Daemon, address: &'static str) -> Registry {
+    let passwords = daemon.path("htpasswd");
+    let made = std::process::Command::new("htpasswd").arg("-Bbc").arg(&passwords).args(["user", "secret"]).output();
+    assert!(made.expect("run htpasswd").status.success());
+    let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", passwords.display());
+    Registry::start_with(address, &auth).await
 }
 
 /// Bytes that do not compress.

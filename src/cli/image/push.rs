@@ -13,7 +13,7 @@ use crate::{
 /// Put an image into a registry and print its name there with its digest.
 ///
 /// Digests stay as they are. Layers whose compressed form was not kept (see `image.keep_blobs` in the engine's settings)
-/// are fetched again from the registry that the image came from.
+/// are fetched again from the registry that the image came from, with what is stored for that registry.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Push {
     #[command(flatten)]
@@ -34,7 +34,9 @@ impl Push {
     pub(super) async fn perform(self, session: &mut Session) -> Result<ExitCode, Error> {
         let destination = self.destination.as_ref().unwrap_or(&self.image);
         let operation = format!("push image {destination}");
+        let source = super::find(&mut session.engine, &self.image).await?;
         let request = PushRequest {
+            sources: self.identity.file().of_sources(&source.repo_digests).await,
             auth: self.identity.for_image(destination).await?,
             image: self.image,
             destination: self.destination.unwrap_or_default(),

@@ -14,18 +14,22 @@ use crate::{
     berth_wire::{SaveRequest, SaveResponse},
     cli::{
         Session,
+        credentials::AuthFile,
         error::{Answer as _, Error},
     },
 };
 
 /// Write images into one archive: a tar that is an OCI layout and at the same time what `docker load` reads.
 ///
-/// Digests stay as they are. Layers whose compressed form was not kept are fetched again from where the image came.
+/// Digests stay as they are. Layers whose compressed form was not kept are fetched again from where the image came, with
+/// the credentials that are stored for that registry.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Save {
     /// File to write; standard output if there is none
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    file: AuthFile,
     /// Save the images for all platforms, not only the one for this host
     #[arg(long)]
     all_platforms: bool,
@@ -41,7 +45,12 @@ impl Save {
             let source = io::Error::other("it is a terminal; use --output or a pipe");
             return Err(Error::Write { path: "standard output".into(), source });
         }
-        let request = SaveRequest { images: self.images, all_platforms: self.all_platforms };
+        let mut sources = Vec::new();
+        for given in &self.images {
+            let image = super::find(&mut session.engine, given).await?;
+            sources.extend(self.file.of_sources(&image.repo_digests).await);
+        }
+        let request = SaveRequest { images: self.images, all_platforms: self.all_platforms, sources };
         let pieces = session.engine.own.save_images(request).await.during(operation.as_str())?;
         match self.output {
             None => copy(pieces, &mut io::stdout().lock(), Path::new("standard output"), &operation).await?,

@@ -2,8 +2,9 @@
 
 use super::check::{self, Invalid, required, word};
 use crate::{
+    berth_wire,
     berth_wire::RegistryAuth,
-    image::{Auth, Image},
+    image::{Auth, Image, SourceAuth},
     types::ImageSpec,
     wire,
 };
@@ -66,6 +67,14 @@ pub(crate) fn registry_auth_from_wire(auth: Option<RegistryAuth>) -> Option<Auth
         ..Auth::default()
     };
     (auth != Auth::default()).then_some(auth)
+}
+
+/// Credentials for where images came from.
+pub(crate) fn source_auths_from_wire(sources: Vec<berth_wire::SourceAuth>) -> Vec<SourceAuth> {
+    let source = |given: berth_wire::SourceAuth| {
+        Some(SourceAuth { scope: given.scope, auth: registry_auth_from_wire(given.auth)? })
+    };
+    sources.into_iter().filter_map(source).collect()
 }
 
 /// An image of this host.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     berth_wire::{engine_server::Engine, *},
-    cri::{convert::image::registry_auth_from_wire, status::pull_failed},
+    cri::convert::image::{registry_auth_from_wire, source_auths_from_wire},
     image::{Platforms, Progress, PushOptions},
 };
 
@@ -29,7 +29,7 @@ impl Engine for Door {
         let auth = registry_auth_from_wire(request.auth);
         let (pull, progress) = self.engine()?.images().pull_watched(&request.image, auth)?;
         let pull = async move {
-            let image = pull.await.map_err(|error| pull_failed(&error))?;
+            let image = pull.await?;
             Ok(TransferResult { id: image.id.to_string(), ..Default::default() })
         };
         Ok(Response::new(watch(pull, progress)))
@@ -42,6 +42,7 @@ impl Engine for Door {
             destination: Some(request.destination).filter(|name| !name.is_empty()),
             platforms: platforms(request.all_platforms),
             auth: registry_auth_from_wire(request.auth),
+            sources: source_auths_from_wire(request.sources),
         };
         let (images, progress) = (Arc::clone(self.engine()?.images()), Arc::new(Progress::default()));
         let watched = Arc::clone(&progress);
@@ -53,8 +54,9 @@ impl Engine for Door {
     }
 
     async fn save_images(&self, request: Request<SaveRequest>) -> Result<Response<Events<SaveResponse>>, Status> {
-        let request = request.into_inner();
-        let (pieces, work) = self.engine()?.images().save(&request.images, platforms(request.all_platforms)).await?;
+        let SaveRequest { images, all_platforms, sources } = request.into_inner();
+        let sources = source_auths_from_wire(sources);
+        let (pieces, work) = self.engine()?.images().save(&images, platforms(all_platforms), &sources).await?;
         Ok(Response::new(archive(pieces, work)))
     }
 

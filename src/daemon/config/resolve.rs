@@ -23,6 +23,11 @@ impl Settings {
                 return Err(Error::Setting { key, problem: format!("must be an absolute path, not {path:?}") });
             }
         }
+        let policy = &self.image.signature_policy;
+        if policy.is_relative() && !policy.as_os_str().is_empty() {
+            let problem = format!("must be an absolute path or empty, not {policy:?}");
+            return Err(Error::Setting { key: "image.signature_policy", problem });
+        }
         if self.runtime.handlers.iter().any(String::is_empty) {
             let problem = "has an empty name; the empty handler is always there".to_owned();
             return Err(Error::Setting { key: "runtime.handlers", problem });
@@ -71,6 +76,7 @@ impl Settings {
             keep_blobs: self.image.keep_blobs,
             pinned: self.image.pinned.clone(),
             credentials: self.image.credentials.clone(),
+            signature_policy: Some(self.image.signature_policy.clone()).filter(|path| !path.as_os_str().is_empty()),
         }
     }
 

@@ -130,6 +130,8 @@ pub(crate) struct Image {
     pub keep_blobs: bool,
     /// Images that must not be collected.
     pub pinned: Vec<String>,
+    /// Policy of signatures; empty for none.
+    pub signature_policy: PathBuf,
 }
 
 /// How pods may be run.
@@ -211,6 +213,7 @@ impl Default for Image {
             credentials: Vec::new(),
             keep_blobs: false,
             pinned: Vec::new(),
+            signature_policy: PathBuf::new(),
         }
     }
 }

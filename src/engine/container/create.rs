@@ -12,7 +12,7 @@ use crate::{
         plan::{ImageDefaults, ImageMount, RootfsPlan},
     },
     task::blocking,
-    types::{ContainerConfig, Digest, Id, Signal, Timestamp},
+    types::{ContainerConfig, Digest, Id, ImageSpec, Signal, Timestamp},
 };
 
 impl Engine {
@@ -36,7 +36,7 @@ impl Engine {
         if !pod.is_ready() {
             return Err(Error::PodNotReady(pod.id.clone()));
         }
-        let image = self.find_image(&config.image.image)?;
+        let image = self.find_image(&config.image).await?;
         let id = new_id()?;
         let name = self.names.reserve(names::of_container(&config.metadata, &pod.id), &id)?;
 
@@ -119,8 +119,14 @@ impl Engine {
         blocking(move || cdi::edits(&dirs, &names)).await
     }
 
-    fn find_image(&self, name: &str) -> Result<Arc<Image>, Error> {
-        self.parts.images.resolve(name).ok_or_else(|| Error::NoImage(name.to_owned()))
+    /// The image that is meant, if the signature policy lets it be used.
+    async fn find_image(&self, spec: &ImageSpec) -> Result<Arc<Image>, Error> {
+        let image = self.parts.images.resolve(&spec.image).ok_or_else(|| Error::NoImage(spec.image.clone()))?;
+        // kubelet names an image by its id, and says beside it what the pod calls it.
+        let said = Some(&spec.user_specified_image).filter(|name| !name.is_empty()).unwrap_or(&spec.image);
+        let admitted = self.parts.images.admit(&image, said).await;
+        admitted.map_err(|source| Error::image("use", format!("image {said}"), source))?;
+        Ok(image)
     }
 
     /// Resolves the image volumes among the mounts and keeps their layers for as long as the container is there.
@@ -128,7 +134,7 @@ impl Engine {
         let mut held = Vec::new();
         for (index, mount) in config.mounts.iter().enumerate() {
             let Some(spec) = &mount.image else { continue };
-            let image = self.find_image(&spec.image)?;
+            let image = self.find_image(spec).await?;
             let lower = self
                 .parts
                 .images

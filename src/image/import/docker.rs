@@ -64,7 +64,15 @@ fn image(contents: &Contents, entry: &Entry) -> Result<Parts, Error> {
     };
     let tags = names(entry)?.iter().filter_map(Reference::tagged).collect();
     let names = Names { tags, digests: Vec::new() };
-    Ok(Parts { manifest_bytes, index_bytes: None, manifest, config_bytes, layers: Vec::new(), names })
+    Ok(Parts {
+        manifest_bytes,
+        index_bytes: None,
+        manifest,
+        config_bytes,
+        layers: Vec::new(),
+        names,
+        signatures: Vec::new(),
+    })
 }
 
 /// The manifest that the image would have in a registry; these archives hold none.

@@ -43,7 +43,7 @@ fn image(contents: &Contents, choice: &Choice) -> Result<Parts, Error> {
     digests.dedup();
     let tags = tags.iter().filter_map(Reference::tagged).collect();
     let names = Names { tags, digests };
-    Ok(Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers: Vec::new(), names })
+    Ok(Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers: Vec::new(), names, signatures: Vec::new() })
 }
 
 /// What a document of the layout leads to.

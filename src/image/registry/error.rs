@@ -89,9 +89,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// What kubelet looks for at the beginning of a failed pull's message when the registry cannot be reached.
-    pub const UNAVAILABLE_PREFIX: &str = "RegistryUnavailable";
-
     /// Whose fault it is.
     pub fn side(&self) -> Side {
         match self {

@@ -65,7 +65,7 @@ impl Daemon {
         Self::start_with("").await
     }
 
-    /// Starts a daemon; `configuration` is added to the file that gives it its own places.
+    /// Starts a daemon; `configuration` is added to the file that gives it its own places, and begins within `[image]`.
     pub(crate) async fn start_with(configuration: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mark = format!("berth-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

@@ -17,6 +17,8 @@ pub(crate) enum Requirement {
     Htpasswd,
     /// `skopeo`, which reads image archives as other tools do.
     Skopeo,
+    /// `openssl`, which makes keys and signatures.
+    Openssl,
     /// The kernel's AppArmor.
     AppArmor,
     /// The kernel's SCTP.
@@ -40,6 +42,7 @@ impl Requirement {
             // Without arguments it says how it is used, and fails.
             Self::Htpasswd => Command::new("htpasswd").output().is_ok(),
             Self::Skopeo => runs("skopeo", "--version"),
+            Self::Openssl => runs("openssl", "version"),
             Self::AppArmor => std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with('Y')),
             Self::Sctp => nix::sys::socket::socket(
