@@ -26,7 +26,7 @@ use super::{
 use crate::{
     error::chain,
     fault,
-    monitor::client::{Held, Monitor},
+    monitor::client::{self as monitor, Held, Monitor},
     state::{Boot, claim_run_dir},
     task::blocking,
     types::{ExitStatus, Id, Timestamp},
@@ -135,14 +135,14 @@ impl Engine {
             None if before == Phase::Created && container.pod.is_ready() => {}
             None if before.is_over() => {}
             None => {
-                if boot == Boot::Same {
-                    self.kill_cgroup(container).await;
-                }
-                let message = match boot {
-                    Boot::New => "the machine was restarted",
-                    Boot::Same => "the pod's monitor died",
+                let status = match boot {
+                    Boot::New => ExitStatus::unknown("the machine was restarted", Timestamp::now()),
+                    Boot::Same => {
+                        self.kill_cgroup(container).await;
+                        exit_without_monitor(container)
+                    }
                 };
-                container.change(Change::Ended(ExitStatus::unknown(message, Timestamp::now())));
+                container.change(Change::Ended(status));
             }
         }
         if container.phase() != before
@@ -175,10 +175,7 @@ impl Engine {
             tracing::warn!(pod = %id, error = chain(&error), "something of an unfinished pod is left");
         }
         let Ok(path) = self.config.cgroup_driver.pod("", &self.config.cgroup_root, id) else { return };
-        let cgroup = self.parts.cgroups.open(&path);
-        if let Err(error) = blocking(move || cgroup.kill().and_then(|()| cgroup.remove())).await {
-            tracing::warn!(pod = %id, error = chain(&error), "the cgroup of an unfinished pod is left");
-        }
+        self.remove_cgroup(&path).await;
     }
 
     /// Removes writable layers of containers that have no record.
@@ -191,6 +188,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// How a container ended whose monitor has died: as that wrote it down, if it came to that.
+pub(super) fn exit_without_monitor(container: &Container) -> ExitStatus {
+    let recorded = monitor::exit_record(&container.pod.dir, &container.id).unwrap_or_else(|error| {
+        tracing::warn!(container = %container.id, error = chain(&error), "the record of a container's end is broken");
+        None
+    });
+    recorded.unwrap_or_else(|| ExitStatus::unknown("the pod's monitor died", Timestamp::now()))
 }
 
 /// The ids that entries of a directory are named by; no directory has none.

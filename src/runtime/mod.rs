@@ -9,6 +9,8 @@ pub mod cdi;
 pub mod cgroup;
 pub mod checkpoint;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod init;
 pub mod launch;
 pub mod lsm;

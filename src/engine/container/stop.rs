@@ -12,7 +12,6 @@ use crate::{
     engine::{Engine, Error},
     error::chain,
     fault,
-    task::blocking,
     types::Signal,
 };
 
@@ -111,11 +110,7 @@ impl Engine {
         {
             return;
         }
-        let cgroup = self.parts.cgroups.open(&container.cgroup);
-        let killed = blocking(move || cgroup.kill().and_then(|()| cgroup.remove())).await;
-        if let Err(error) = killed {
-            tracing::warn!(container = %container.id, error = chain(&error), "a cgroup could not be killed");
-        }
+        self.remove_cgroup(&container.cgroup).await;
     }
 }
 

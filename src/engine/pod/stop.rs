@@ -2,16 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join, try_join_all};
 
 use super::Pod;
 use crate::{
-    engine::{Engine, Error, EventKind, container::Container},
+    engine::{Engine, Error, EventKind, container::Container, recover::exit_without_monitor},
     error::chain,
     fault,
     monitor::client::Monitor,
     task::blocking,
-    types::{ExitStatus, NamespaceMode, Timestamp},
+    types::NamespaceMode,
 };
 
 /// How long a stop waits for killed containers to end before it answers; what is left ends in the background.
@@ -44,7 +44,8 @@ impl Engine {
         let kills = containers.iter().map(|container| self.kill_for_stop(container));
         join_all(kills).await;
         fault::point("pod.stop.killed");
-        self.detach_network(pod).await?;
+        // The monitor's own records of their ends go with it: after this the database has them.
+        try_join(self.detach_network(pod), self.save_containers(&containers)).await?;
         fault::point("pod.stop.network");
         let was_ready = pod.is_ready();
         let monitor = pod.set_not_ready();
@@ -58,6 +59,10 @@ impl Engine {
             self.tell_of_pod(pod, EventKind::Stopped);
         }
         Ok(())
+    }
+
+    async fn save_containers(&self, containers: &[Arc<Container>]) -> Result<(), Error> {
+        try_join_all(containers.iter().map(|container| self.save_container(container))).await.map(drop)
     }
 
     async fn kill_for_stop(self: &Arc<Self>, container: &Arc<Container>) {
@@ -93,10 +98,7 @@ impl Engine {
             false => None,
         };
         if let Some(path) = path {
-            let cgroup = self.parts.cgroups.open(&path);
-            if let Err(error) = blocking(move || cgroup.remove()).await {
-                tracing::warn!(pod = %pod.id, error = chain(&error), "the pod's cgroup is left");
-            }
+            self.remove_cgroup(&path).await;
         }
     }
 
@@ -109,8 +111,7 @@ impl Engine {
         for container in self.containers_of(pod) {
             if !container.phase().is_over() {
                 self.kill_cgroup(&container).await;
-                let status = ExitStatus::unknown("the pod's monitor died", Timestamp::now());
-                self.record_exit(&container, status).await;
+                self.record_exit(&container, exit_without_monitor(&container)).await;
             }
         }
         if let Err(error) = self.save_pod(pod).await {

@@ -1,0 +1,109 @@
+//! What happens to images beside the pods that use them, and those who only look on.
+
+use berth::{
+    berth_wire::{PushRequest, SaveRequest, engine_client::EngineClient},
+    wire::{
+        ImageFsInfoRequest, ListContainerStatsRequest, ListMetricDescriptorsRequest, ListPodSandboxMetricsRequest,
+        ListPodSandboxStatsRequest, StatusRequest,
+    },
+};
+use tonic::Status;
+
+use crate::{
+    actor::Actor,
+    pictures::{Pictures, is_there, list, pull, remove},
+    support::{Daemon, Registry},
+};
+
+/// Pulls, pushes, saves and removes two images that are nobody else's, and removes those that pods use.
+pub(crate) async fn live(mut actor: Actor<'_>, number: u64, pictures: &Pictures) {
+    let own: Vec<&String> = pictures.names.iter().filter(|name| is_own(name, number)).collect();
+    let shared: Vec<&String> = pictures.names.iter().filter(|name| name.contains("/shared-")).collect();
+    let mut there = vec![false; own.len()];
+    while !actor.world.is_over() {
+        actor.pause(300).await;
+        let choice = actor.chance.usize(..own.len());
+        let name = own[choice].as_str();
+        match actor.chance.u32(..10) {
+            0..=3 if !there[choice] => {
+                actor.insist(&format!("pull {name}"), async |daemon| pull(daemon, name).await).await;
+                there[choice] = true;
+            }
+            0..=1 => {
+                actor.insist(&format!("remove {name}"), async |daemon| remove(daemon, name).await).await;
+                there[choice] = false;
+            }
+            2..=3 => {
+                let destination = format!("{}/copy/{number}-{choice}:1", Registry::ADDRESS);
+                actor.insist(&format!("push {name}"), async |daemon| push(daemon, name, &destination).await).await;
+            }
+            4 if there[choice] => {
+                let length = actor.insist(&format!("save {name}"), async |daemon| save(daemon, name).await).await;
+                actor.expect(length > 500_000, || format!("an archive of {length} bytes"));
+            }
+            5 => {
+                let name = shared[actor.chance.usize(..shared.len())];
+                actor.insist(&format!("remove {name}"), async |daemon| remove(daemon, name).await).await;
+            }
+            _ => {
+                let images = actor.insist("list images", list).await;
+                for (name, there) in own.iter().zip(&there) {
+                    let is_listed = images.iter().any(|image| image.repo_tags.contains(name));
+                    actor.expect(is_listed == *there, || format!("{name} is listed: {is_listed}"));
+                }
+            }
+        }
+        let is_there = actor.insist("ask for an image", async |daemon| is_there(daemon, name).await).await;
+        actor.expect(is_there == there[choice], || format!("{name} is there: {is_there}"));
+    }
+}
+
+fn is_own(name: &str, number: u64) -> bool {
+    let own = Pictures::says(name).strip_prefix("own-").and_then(|digit| digit.parse::<u64>().ok());
+    own.is_some_and(|digit| digit / 2 == number)
+}
+
+/// Asks for everything that can be asked for.
+pub(crate) async fn observe(mut actor: Actor<'_>) {
+    while !actor.world.is_over() {
+        actor.pause(400).await;
+        actor.insist("status", async |daemon| daemon.runtime().status(StatusRequest { verbose: true }).await).await;
+        let request = ListContainerStatsRequest::default();
+        let stats = async |daemon: &Daemon| daemon.runtime().list_container_stats(request.clone()).await;
+        actor.insist("statistics of containers", stats).await;
+        let request = ListPodSandboxStatsRequest::default();
+        let stats = async |daemon: &Daemon| daemon.runtime().list_pod_sandbox_stats(request.clone()).await;
+        actor.insist("statistics of pods", stats).await;
+        let request = ListPodSandboxMetricsRequest {};
+        let metrics = async |daemon: &Daemon| daemon.runtime().list_pod_sandbox_metrics(request).await;
+        actor.insist("metrics", metrics).await;
+        let request = ListMetricDescriptorsRequest {};
+        let descriptors = async |daemon: &Daemon| daemon.runtime().list_metric_descriptors(request).await;
+        actor.insist("metric descriptors", descriptors).await;
+        let space = async |daemon: &Daemon| daemon.image().image_fs_info(ImageFsInfoRequest {}).await;
+        actor.insist("space", space).await;
+    }
+}
+
+/// Pushes to its end.
+async fn push(daemon: &Daemon, image: &str, destination: &str) -> Result<(), Status> {
+    let (image, destination) = (image.to_owned(), destination.to_owned());
+    let request = PushRequest { image, destination, ..Default::default() };
+    let mut events = EngineClient::new(daemon.channel()).push_image(request).await?.into_inner();
+    let mut last = None;
+    while let Some(event) = events.message().await? {
+        last = event.result;
+    }
+    last.map(drop).ok_or_else(|| Status::data_loss("the push ended without a result"))
+}
+
+/// Saves an image and returns the archive's length, bytes.
+async fn save(daemon: &Daemon, image: &str) -> Result<usize, Status> {
+    let request = SaveRequest { images: vec![image.to_owned()], ..Default::default() };
+    let mut pieces = EngineClient::new(daemon.channel()).save_images(request).await?.into_inner();
+    let mut length = 0;
+    while let Some(piece) = pieces.message().await? {
+        length += piece.data.len();
+    }
+    Ok(length)
+}
