@@ -44,7 +44,6 @@ pub(super) fn stdio(stdio: Stdio, terminal: Option<Terminal>, user: &Identity) -
         }
         (Stdio::Terminal, Some(Terminal { master, slave })) => {
             give(&slave, user)?;
-            ioctl_tiocsctty(&slave).at(Step::Console, "controlling terminal")?;
             dup2_stdin(&slave).at(Step::Stdio, "stdin")?;
             dup2_stdout(&slave).at(Step::Stdio, "stdout")?;
             dup2_stderr(&slave).at(Step::Stdio, "stderr")?;
@@ -52,6 +51,11 @@ pub(super) fn stdio(stdio: Stdio, terminal: Option<Terminal>, user: &Identity) -
         }
         (Stdio::Terminal, None) => Err(LaunchError::new(Step::Console, "was not made")),
     }
+}
+
+/// Makes the standard streams' terminal that of the session, which this process leads.
+pub(super) fn control_terminal() -> Result<(), LaunchError> {
+    ioctl_tiocsctty(rustix::stdio::stdin()).at(Step::Console, "controlling terminal")
 }
 
 /// Lets the user open a stream once more, as `/dev/stdout`. Only what was made for this process: not the null device,
