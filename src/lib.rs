@@ -10,6 +10,8 @@ pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod image;
 pub mod monitor;
 pub mod network;

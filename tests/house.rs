@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("docker", 50),
     ("daemon", 60),
     ("cli", 70),
+    ("fuzz", 80),
 ];
 
 /// Names that say nothing about what is in a file.

@@ -29,6 +29,8 @@ use std::{
 
 use clap::Parser as _;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::authority::fuzz;
 pub(crate) use self::{
     config::Flags,
     doctor::{Finding, Level},

@@ -15,6 +15,8 @@ mod cpu_rate;
 mod error;
 mod events;
 mod exec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod index;
 mod ledger;
 mod levels;

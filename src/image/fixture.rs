@@ -274,7 +274,7 @@ pub(super) fn names(directory: &Path) -> Vec<String> {
 
 /// Waits until something is so.
 pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         if is_so() {
             return;
         }

@@ -31,6 +31,8 @@ mod fetch;
 #[cfg(test)]
 mod fixture;
 mod flight;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod history;
 mod images;
 mod import;

@@ -35,6 +35,8 @@
 
 pub mod client;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod process;
 mod record;
 mod wire;

@@ -33,6 +33,8 @@ use std::{collections::HashSet, net::IpAddr, path::Path, sync::Arc};
 
 use builtin::BuiltIn;
 use cni::Cni;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use cni::fuzz;
 pub use cni::{Config as CniConfig, Error as CniError};
 pub use config::{Config, Driver};
 pub use error::Error;

@@ -8,6 +8,8 @@
 pub mod cdi;
 pub mod cgroup;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod init;
 pub mod launch;
 pub mod lsm;

@@ -2,8 +2,9 @@
 
 use std::{
     marker::PhantomData,
-    path::Path,
-    sync::{Arc, mpsc},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
 
@@ -78,7 +79,7 @@ pub type Loaded<V> = Result<(String, V), Error>;
 /// An open state database.
 #[derive(Debug)]
 pub struct Db {
-    inner: Arc<redb::Database>,
+    file: Arc<StateFile>,
     queue: Option<mpsc::Sender<(Batch, Done)>>,
     writer: Option<thread::JoinHandle<()>>,
 }
@@ -89,20 +90,20 @@ impl Db {
     /// # Errors
     /// When the file cannot be opened, is in use, is broken, or was written by a newer engine.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let open = |source: redb::Error| Error::Open { path: path.to_owned(), source: Box::new(source) };
-        let inner = redb::Database::create(path).map_err(|e| open(e.into()))?;
-        let found = check_schema(&inner).map_err(|e| open(*e))?;
+        let file = Arc::new(StateFile { path: path.to_owned(), database: Mutex::new(None) });
+        let found = file
+            .with(check_schema)
+            .map_err(|source| Error::Open { path: path.to_owned(), source: Box::new(source) })?;
         if found > SCHEMA {
             return Err(Error::Newer { path: path.to_owned(), found, known: SCHEMA });
         }
-        let inner = Arc::new(inner);
         let (queue, batches) = mpsc::channel();
-        let database = Arc::clone(&inner);
+        let writers = Arc::clone(&file);
         let writer = thread::Builder::new()
             .name("berth-state".into())
-            .spawn(move || write_batches(&database, &batches))
+            .spawn(move || write_batches(&writers, &batches))
             .map_err(|source| Error::File { operation: "start the writer of", path: path.to_owned(), source })?;
-        Ok(Self { inner, queue: Some(queue), writer: Some(writer) })
+        Ok(Self { file, queue: Some(queue), writer: Some(writer) })
     }
 
     /// Reads a whole table. Records that do not decode are returned as errors beside the good ones, so that one
@@ -111,23 +112,13 @@ impl Db {
     /// # Errors
     /// When the table itself cannot be read.
     pub fn load<V: DeserializeOwned>(&self, table: &Table<V>) -> Result<Vec<Loaded<V>>, Error> {
-        let read = |source: redb::Error| Error::Read { table: table.name, source: Box::new(source) };
-        let transaction = self.inner.begin_read().map_err(|e| read(e.into()))?;
-        let opened = match transaction.open_table(Definition::new(table.name)) {
-            Ok(opened) => opened,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(read(error.into())),
+        let records = self.file.with(|database| read_table(database, table.name));
+        let records = records.map_err(|source| Error::Read { table: table.name, source: Box::new(source) })?;
+        let decode = |(key, value): (String, Vec<u8>)| match serde_json::from_slice(&value) {
+            Ok(value) => Ok((key, value)),
+            Err(source) => Err(Error::Decode { table: table.name, key, source }),
         };
-        let mut records = Vec::new();
-        for entry in opened.iter().map_err(|e| read(e.into()))? {
-            let (key, value) = entry.map_err(|e| read(e.into()))?;
-            let key = key.value().to_owned();
-            records.push(match serde_json::from_slice(value.value()) {
-                Ok(value) => Ok((key, value)),
-                Err(source) => Err(Error::Decode { table: table.name, key, source }),
-            });
-        }
-        Ok(records)
+        Ok(records.into_iter().map(decode).collect())
     }
 
     /// Hands a batch to the writer; `done` is called from the writer's thread once it is durable or has failed.
@@ -153,27 +144,66 @@ impl Drop for Db {
     }
 }
 
-fn check_schema(db: &redb::Database) -> Result<u64, Box<redb::Error>> {
-    fn run(db: &redb::Database) -> Result<u64, redb::Error> {
-        let transaction = db.begin_write()?;
-        let found = {
-            let mut meta = transaction.open_table(META)?;
-            let found = meta.get("schema")?.map(|value| value.value());
-            match found {
-                Some(found) => found,
-                None => {
-                    meta.insert("schema", SCHEMA)?;
-                    SCHEMA
-                }
-            }
-        };
-        transaction.commit()?;
-        Ok(found)
-    }
-    run(db).map_err(Box::new)
+/// The database's file, opened anew after each failure: redb refuses everything once a write has failed, but a disk that
+/// was full may have room again.
+#[derive(Debug)]
+struct StateFile {
+    path: PathBuf,
+    database: Mutex<Option<redb::Database>>,
 }
 
-fn write_batches(db: &redb::Database, queue: &mpsc::Receiver<(Batch, Done)>) {
+impl StateFile {
+    fn with<T>(&self, act: impl FnOnce(&redb::Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = slot.take();
+        // redb panics over some files that are broken, where it cannot tell them from its own mistakes.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let database = match known {
+                Some(database) => database,
+                None => redb::Database::create(&self.path)?,
+            };
+            act(&database).map(|result| (database, result))
+        }));
+        let (database, result) =
+            done.unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict themselves".to_owned())))?;
+        *slot = Some(database);
+        Ok(result)
+    }
+}
+
+fn check_schema(db: &redb::Database) -> Result<u64, redb::Error> {
+    let transaction = db.begin_write()?;
+    let found = {
+        let mut meta = transaction.open_table(META)?;
+        let found = meta.get("schema")?.map(|value| value.value());
+        match found {
+            Some(found) => found,
+            None => {
+                meta.insert("schema", SCHEMA)?;
+                SCHEMA
+            }
+        }
+    };
+    transaction.commit()?;
+    Ok(found)
+}
+
+/// Keys and values of a table; none if there is no such table yet.
+fn read_table(db: &redb::Database, name: &'static str) -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+    let transaction = db.begin_read()?;
+    let table = match transaction.open_table(Definition::new(name)) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        table => table?,
+    };
+    let mut records = Vec::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        records.push((key.value().to_owned(), value.value().to_owned()));
+    }
+    Ok(records)
+}
+
+fn write_batches(file: &StateFile, queue: &mpsc::Receiver<(Batch, Done)>) {
     while let Ok(first) = queue.recv() {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -182,7 +212,7 @@ fn write_batches(db: &redb::Database, queue: &mpsc::Receiver<(Batch, Done)>) {
             group.push(next);
         }
         let (batches, callbacks): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let result = commit(db, &batches).map_err(Arc::new);
+        let result = file.with(|database| commit(database, &batches)).map_err(Arc::new);
         for done in callbacks {
             done(result.clone().map_err(Error::Commit));
         }

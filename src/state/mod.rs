@@ -8,6 +8,8 @@
 mod boot;
 mod db;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 
 /// Name of the database in the root directory.
 pub const FILE: &str = "state.redb";

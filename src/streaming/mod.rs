@@ -11,6 +11,8 @@
 
 mod channel;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod portforward;
 mod remote;
 mod server;

@@ -59,6 +59,14 @@ const PROTOCOLS: [Protocol; 5] = [
     Protocol { name: "base64.channel.k8s.io", base64: true, close: false, form: Form::Text },
 ];
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Protocol {
+    /// One of them, whatever the number.
+    pub(super) fn numbered(number: usize) -> Self {
+        PROTOCOLS[number % PROTOCOLS.len()]
+    }
+}
+
 /// The protocol that both sides know; the plain one for a client that names none.
 pub(super) fn choose(offered: &[&str]) -> Option<Protocol> {
     if offered.is_empty() {

@@ -8,6 +8,8 @@
 pub mod container;
 pub mod digest;
 pub mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod id;
 pub mod mount;
 pub mod pod;

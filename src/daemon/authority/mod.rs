@@ -8,6 +8,8 @@
 //! with a dynamic table of our own and written again as plain literals; the library's table stays empty. All other
 //! frames pass as they are, and bodies are not copied.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod hpack;
 
 use std::{

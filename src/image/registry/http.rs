@@ -227,7 +227,7 @@ fn without_tls(address: Url) -> Url {
 }
 
 /// How long a host wants to be left alone, RFC 9110 section 10.2.3: seconds or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),

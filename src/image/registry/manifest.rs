@@ -20,7 +20,7 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.o
 /// How the names of Docker's first kind of manifest begin.
 const SCHEMA_ONE: &str = "application/vnd.docker.distribution.manifest.v1";
 /// Header with the digest of a manifest.
-const CONTENT_DIGEST: &str = "docker-content-digest";
+pub(super) const CONTENT_DIGEST: &str = "docker-content-digest";
 
 impl Repository {
     /// Asks one host for a manifest by a tag or digest, and checks it against `expected` or what the host says.
@@ -58,7 +58,7 @@ impl Repository {
 }
 
 /// The media type, if the host gives one that says more than that there is something.
-fn content_type(headers: &HeaderMap) -> Option<String> {
+pub(super) fn content_type(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let media_type = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let says_nothing =
@@ -68,7 +68,7 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
 
 /// The digest that the host gives. One of another algorithm cannot be checked, and need not be: without it the tag
 /// would be believed just as well.
-fn promised_digest(headers: &HeaderMap) -> Option<Digest> {
+pub(super) fn promised_digest(headers: &HeaderMap) -> Option<Digest> {
     headers.get(CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
 }
 

@@ -16,6 +16,8 @@ mod descriptor;
 mod distrust;
 mod endpoint;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod http;
 mod login;
 mod manifest;

@@ -62,7 +62,11 @@ pub(crate) fn unlink(dir: &Path) -> io::Result<()> {
 }
 
 /// Sends one message made of `parts`, with `descriptors`.
-pub(super) fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>], descriptors: &[OwnedFd]) -> io::Result<()> {
+pub(in crate::monitor) fn send(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    descriptors: &[OwnedFd],
+) -> io::Result<()> {
     if descriptors.len() > MOST_DESCRIPTORS {
         return Err(io::ErrorKind::InvalidInput.into());
     }

@@ -12,6 +12,8 @@ mod cache;
 mod capability;
 mod chain;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod network_list;
 mod orphan;
 mod plugin;

@@ -69,7 +69,7 @@ fn first_file(dir: &Path) -> Result<Option<PathBuf>, Unloadable> {
     Ok(first)
 }
 
-fn parse(bytes: &[u8], is_list: bool) -> Result<NetworkList, String> {
+pub(super) fn parse(bytes: &[u8], is_list: bool) -> Result<NetworkList, String> {
     let body: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| format!("not JSON: {error}"))?;
     let plugins = if is_list {
         let plugins = body.get("plugins").and_then(Value::as_array).ok_or("\"plugins\" is no list")?;

@@ -6,6 +6,8 @@
 
 mod edits;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod name;
 mod registry;
 mod spec;
@@ -16,6 +18,8 @@ use std::path::PathBuf;
 
 pub use edits::{Device, Edits, Mount};
 pub use error::Error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzz::cdi as fuzz_target;
 pub use name::requested;
 use registry::Registry;
 

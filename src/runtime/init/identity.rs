@@ -20,7 +20,7 @@ use crate::{
 const MAX_FILE: u64 = 8 << 20;
 
 /// Most groups of one user.
-const MAX_GROUPS: usize = 4096;
+pub(super) const MAX_GROUPS: usize = 4096;
 
 /// Finds out who a container runs as.
 pub(super) fn resolve(root: &Root, user: &UserPlan, groups: &GroupPlan) -> Result<Identity, LaunchError> {
@@ -78,7 +78,7 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     })
 }
 
-fn decide(user: &UserPlan, wanted: &GroupPlan, passwd: &str, group: &str) -> Result<Identity, LaunchError> {
+pub(super) fn decide(user: &UserPlan, wanted: &GroupPlan, passwd: &str, group: &str) -> Result<Identity, LaunchError> {
     let (uid, found) = match user {
         UserPlan::Id(uid) => (*uid, users(passwd).find(|entry| entry.uid == *uid)),
         UserPlan::Name(name) => {

@@ -10,6 +10,8 @@ mod console;
 mod devices;
 mod execute;
 mod file_systems;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod identity;
 mod mask;
 mod mounts;
@@ -25,6 +27,8 @@ use std::{
 
 use rustix::fs::Mode;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzz::passwd as fuzz_passwd;
 pub(super) use pause::pause;
 
 use super::{

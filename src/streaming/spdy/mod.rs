@@ -3,6 +3,8 @@
 
 mod connection;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod header;
 
 pub(super) use connection::{Opened, serve};

@@ -46,7 +46,7 @@ pub(super) struct File {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Entry {
+pub(super) struct Entry {
     auth: String,
     username: String,
     password: String,
@@ -95,7 +95,7 @@ impl CredentialFiles {
         if let Some(helper) = own_helper(file, registry) {
             return self.ask(helper, registry).await;
         }
-        if let Some(entry) = entry(&file.auths, registry, repository) {
+        if let Some(entry) = entry(file, registry, repository) {
             match entry.credential() {
                 Ok(Credential::Anonymous) => {}
                 Ok(credential) => return Some(credential),
@@ -121,7 +121,7 @@ impl CredentialFiles {
 }
 
 impl Entry {
-    fn credential(&self) -> Result<Credential, &'static str> {
+    pub(super) fn credential(&self) -> Result<Credential, &'static str> {
         Credential::from_auth(&super::Auth {
             username: self.username.clone(),
             password: self.password.clone(),
@@ -151,15 +151,15 @@ pub(super) fn server_key(registry: &str) -> &str {
 }
 
 /// The most special entry for a repository: `host/path/name`, `host/path`, `host`, where the host may be an address.
-fn entry<'a>(auths: &'a BTreeMap<String, Entry>, registry: &str, repository: &str) -> Option<&'a Entry> {
+pub(super) fn entry<'a>(file: &'a File, registry: &str, repository: &str) -> Option<&'a Entry> {
     let mut path = Some(repository);
     while let Some(namespace) = path {
-        if let Some(entry) = auths.get(&format!("{registry}/{namespace}")) {
+        if let Some(entry) = file.auths.get(&format!("{registry}/{namespace}")) {
             return Some(entry);
         }
         path = namespace.rsplit_once('/').map(|(parent, _)| parent);
     }
-    auths.iter().find(|(key, _)| names_registry(key, registry)).map(|(_, entry)| entry)
+    file.auths.iter().find(|(key, _)| names_registry(key, registry)).map(|(_, entry)| entry)
 }
 
 /// Whether a key stands for a registry as a whole. Only an address may have a path behind its host; otherwise it is a
@@ -228,7 +228,7 @@ pub(super) async fn run_helper(program: &Path, verb: &str, input: &str) -> Optio
 }
 
 /// The credentials in a helper's answer to `get`.
-fn credential_of(answer: &[u8]) -> Option<Credential> {
+pub(super) fn credential_of(answer: &[u8]) -> Option<Credential> {
     let answer: HelperAnswer = serde_json::from_slice(answer).ok()?;
     Some(match answer.username.as_str() {
         "" if answer.secret.is_empty() => return None,

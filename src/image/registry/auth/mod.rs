@@ -2,6 +2,8 @@
 
 mod challenge;
 mod credential_files;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod login_file;
 mod token;
 
@@ -11,6 +13,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 
 pub(super) use credential_files::CredentialFiles;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzz::{challenges as fuzz_challenges, file as fuzz_file};
 pub use login_file::{LoginFile, LoginFileError};
 pub(super) use token::{Purpose, Tokens};
 

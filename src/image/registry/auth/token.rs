@@ -169,7 +169,7 @@ async fn bearer(http: &Http, purpose: Purpose<'_>, url: &Url, challenge: &Challe
 }
 
 /// The address of the token server. A host reached by TLS cannot make us send credentials in the clear.
-fn realm(url: &Url, challenge: &Challenge) -> Result<Url, Failure> {
+pub(super) fn realm(url: &Url, challenge: &Challenge) -> Result<Url, Failure> {
     let unusable = || Failure::Protocol("the address of its token server is missing or malformed".to_owned());
     let realm = challenge.parameter("realm").and_then(|text| Url::parse(text).ok()).ok_or_else(unusable)?;
     if !realm.username().is_empty() || realm.password().is_some() || !realm.has_host() {

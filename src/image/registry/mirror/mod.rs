@@ -5,7 +5,12 @@
 //! every operation, so that changes need no restart.
 
 mod certificates;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod hosts_file;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzz::hosts_toml as fuzz_hosts_toml;
 
 use std::{
     io,

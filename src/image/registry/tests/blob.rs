@@ -103,6 +103,39 @@ async fn a_host_that_gives_next_to_nothing_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_busy_registry_gives_the_rest_when_it_wants_to() {
+    let content = content(MIB);
+    for status in [429, 500, 502, 503, 504] {
+        let served = content.clone();
+        let busy = move |seen: &super::scripted::Seen| match seen.number {
+            0 => Reply::status(status),
+            1 => Reply::blob(seen, &served).cut(MIB / 2, Ending::Closed),
+            2 => Reply::status(status),
+            _ => Reply::blob(seen, &served),
+        };
+        let registry = Scripted::start(busy).await;
+        let fetched = fetch(&patient_client(), &image(&registry), &descriptor(&content), None).await;
+        assert!(fetched.unwrap_or_else(|error| panic!("{status}: {}", chain(&error))) == content, "{status}");
+        assert_eq!(registry.seen()[3].range(), Some((MIB / 2, None)), "{status}: what had come comes again");
+    }
+
+    let (started, served) = (std::time::Instant::now(), content.clone());
+    let asks_for_time = move |seen: &super::scripted::Seen| match seen.number {
+        0 => Reply::status(429).header("Retry-After", "1"),
+        _ => Reply::blob(seen, &served),
+    };
+    let registry = Scripted::start(asks_for_time).await;
+    assert!(
+        fetch(&patient_client(), &image(&registry), &descriptor(&content), None).await.expect("fetches") == content
+    );
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    let registry = Scripted::start(|_| Reply::status(503).header("Retry-After", "3600")).await;
+    let error =
+        fetch(&patient_client(), &image(&registry), &descriptor(b"x"), None).await.expect_err("too long a wait");
+    assert_eq!((error.kind(), registry.seen().len()), (Kind::Unavailable, 1));
+}
+
+#[tokio::test]
 async fn wrong_lengths_are_noticed() {
     let wanted = descriptor(&content(1000));
     let longer = Reply::ok(content(1001));

@@ -30,6 +30,16 @@ fn config(certs_dir: &Path) -> Config {
     }
 }
 
+/// The same with patience, for tests in which time is not what matters: the machine itself may be slow.
+fn patient(certs_dir: &Path) -> Config {
+    Config { connect_timeout: Duration::from_secs(30), stall_timeout: Duration::from_secs(30), ..config(certs_dir) }
+}
+
+/// A patient client without any configuration of hosts.
+fn patient_client() -> Client {
+    Client::new(patient(Path::new("/nonexistent")))
+}
+
 /// A client without any configuration of hosts.
 fn client() -> Client {
     Client::new(config(Path::new("/nonexistent")))

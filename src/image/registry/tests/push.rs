@@ -12,7 +12,13 @@ use crate::error::{Classify as _, Kind, chain};
 const MIB: usize = 1 << 20;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-async fn push(client: &Client, image: &Reference, content: &[u8], auth: Option<&Auth>) -> Result<Pushed, Error> {
+/// Pushes a blob.
+pub(super) async fn push(
+    client: &Client,
+    image: &Reference,
+    content: &[u8],
+    auth: Option<&Auth>,
+) -> Result<Pushed, Error> {
     push_from(client, image, content, None, auth).await
 }
 
@@ -151,6 +157,40 @@ async fn an_upload_goes_on_after_a_failure_where_the_registry_is() {
             assert_eq!(*arrived.lock().expect("not poisoned"), content.len());
         }
     }
+}
+
+#[tokio::test]
+async fn a_registry_that_does_not_take_an_upload_is_given_up() {
+    let hangs = Reply::status(201).delay(Duration::from_secs(60));
+    for (client, failure, kind) in [
+        (client(), hangs, Kind::DeadlineExceeded),
+        (patient_client(), Reply::status(500), Kind::Unavailable),
+        (patient_client(), Reply::status(429).header("Retry-After", "3600"), Kind::Unavailable),
+        (patient_client(), Reply::status(413), Kind::Unavailable),
+        (patient_client(), Reply::status(201).ending(Ending::Unanswered), Kind::Unavailable),
+        (patient_client(), Reply::redirect("http://127.0.0.1:1/"), Kind::Unavailable),
+    ] {
+        let shown = format!("{failure:?}");
+        let registry = Scripted::start(move |seen| match seen.method.as_str() {
+            "HEAD" => Reply::status(404),
+            "POST" => Reply::status(202).header("Location", "/upload"),
+            _ => failure.clone(),
+        })
+        .await;
+        let image = reference(&format!("{}/a:1", registry.host()));
+        let error = push(&client, &image, b"x", None).await.expect_err(&shown);
+        assert_eq!(error.kind(), kind, "{shown}: {}", chain(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_arrives_as_another_one_is_noticed() {
+    let other = Digest::of(b"something else").to_string();
+    let registry = Scripted::start(move |_| Reply::status(201).header("Docker-Content-Digest", &other)).await;
+    let image = reference(&format!("{}/a:1", registry.host()));
+    let error =
+        patient_client().push_manifest(&image, MANIFEST, Bytes::from("{}"), None).await.expect_err("it is another");
+    assert_eq!((error.kind(), error.side()), (Kind::DataLoss, Side::Registry));
 }
 
 #[tokio::test]

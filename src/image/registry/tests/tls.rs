@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::{
     docker_registry::{DockerRegistry, Setup, is_installed},
+    push::push,
     scripted::{Reply, Scripted},
     *,
 };
@@ -78,7 +79,7 @@ fn client_of(host: &str, settings: &str) -> (TempDir, Client) {
     let own = directory.path().join("a.example");
     std::fs::create_dir(&own).expect("makes a directory");
     std::fs::write(own.join("hosts.toml"), format!("server = \"https://{host}\"\n{settings}\n")).expect("writes");
-    let client = Client::new(config(directory.path()));
+    let client = Client::new(patient(directory.path()));
     (directory, client)
 }
 
@@ -157,6 +158,23 @@ async fn a_client_certificate_is_shown_to_the_registry_that_wants_one() {
         let error = client.resolve(&image, None).await.expect_err("there is no image");
         assert_eq!(error.kind(), Kind::NotFound, "{}", chain(&error));
     }
+}
+
+#[tokio::test]
+async fn passwords_and_content_go_to_a_real_registry_over_tls() {
+    let Some(authority) = Authority::new() else { return };
+    let users: &[_] = &[("user", "pass")];
+    let Some(registry) = authority.registry("server", Setup { users, ..Setup::default() }).await else { return };
+    let (_directory, client) = client_of(&registry.host(), &format!("ca = {:?}", authority.path("ca.crt")));
+    let (image, auth) = (reference("a.example/b:1"), password("user", "pass"));
+    for stranger in [None, Some(&password("user", "guess"))] {
+        let error = push(&client, &image, b"a layer", stranger).await.expect_err("is kept out");
+        assert_eq!(error.kind(), Kind::Unauthenticated, "{}", chain(&error));
+    }
+    assert_eq!(push(&client, &image, b"a layer", Some(&auth)).await.expect("pushes"), Pushed::Uploaded);
+    assert_eq!(fetch(&client, &image, &descriptor(b"a layer"), Some(&auth)).await.expect("fetches"), b"a layer");
+    registry.push_image("b", "1", b"a layer").await;
+    client.resolve(&image, Some(&auth)).await.expect("resolves");
 }
 
 #[tokio::test]

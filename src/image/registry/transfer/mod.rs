@@ -15,6 +15,8 @@ use futures_util::{Stream, stream};
 
 pub(super) use ahead::Budget;
 use ahead::Transfer;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use range::parse_content_range;
 
 use super::{descriptor::Descriptor, distrust::Givers, error::Error, repository::Repository};
 

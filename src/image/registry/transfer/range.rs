@@ -190,7 +190,7 @@ fn number(value: &HeaderValue) -> Option<u64> {
 }
 
 /// Reads `bytes 5-9/10`, where the size may be unknown (`*`).
-fn parse_content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(in crate::image::registry) fn parse_content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, size) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let size = if size == "*" { None } else { Some(size.parse().ok()?) };

@@ -1,0 +1,19 @@
+//! Fuzz targets of names.
+
+use super::{Digest, Reference};
+
+/// A name is refused, or shown as a name that means the same.
+pub(crate) fn reference(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    if let Ok(digest) = text.parse::<Digest>() {
+        assert_eq!(digest.to_string().parse::<Digest>().ok(), Some(digest));
+    }
+    let Ok(reference) = text.parse::<Reference>() else { return };
+    assert_eq!(reference.to_string().parse::<Reference>().ok().as_ref(), Some(&reference), "{text:?}");
+    assert!(reference.tag().is_some() || reference.digest().is_some(), "{text:?}");
+    // Both become parts of addresses and of file names.
+    for part in [reference.domain(), reference.repository()] {
+        assert!(!part.is_empty() && part.split('/').all(|part| !matches!(part, "" | "." | "..")), "{text:?}");
+        assert!(part.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%@\\\"".contains(&byte)), "{text:?}");
+    }
+}

@@ -1,0 +1,278 @@
+//! Resources that are used up: who asks is told which, nobody else notices, and when there is some again all goes on
+//! without a restart.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use berth::wire::{
+    ContainerState, CreateContainerRequest, ListPodSandboxRequest, PodSandboxConfig, RunPodSandboxRequest,
+};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use tonic::Code;
+
+use crate::support::{Archive, BUSYBOX, Daemon, container, eventually, log_text, pod, refusal, shell};
+
+/// Bytes of a disk on which an engine with one image has its place.
+const DISK: u64 = 48 << 20;
+
+/// A file system of its own, small enough to be filled. It is gone with the guard.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts it, where only this test's thread and the processes that it starts see it; see [`own_mounts`].
+    fn mount(path: PathBuf, options: &str) -> Self {
+        fs::create_dir_all(&path).expect("make the mount point");
+        mount(Some("small"), &path, Some("tmpfs"), MsFlags::empty(), Some(options)).expect("mount a small disk");
+        Self { path }
+    }
+
+    /// Writes until there is no room.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.path.join("filler")).expect("make a file");
+        let error = std::io::copy(&mut std::io::repeat(0), &mut file).expect_err("the disk has no end");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+    }
+
+    /// Makes files until there can be no more.
+    fn fill_with_files(&self) {
+        let directory = self.path.join("filler");
+        fs::create_dir(&directory).expect("make a directory");
+        let error = (0..).find_map(|number| fs::write(directory.join(format!("{number}")), "").err());
+        assert_eq!(error.and_then(|error| error.raw_os_error()), Some(libc::ENOSPC));
+    }
+
+    fn empty(&self) {
+        let filler = self.path.join("filler");
+        if filler.is_dir() { fs::remove_dir_all(filler) } else { fs::remove_file(filler) }.expect("make room");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
+    }
+}
+
+/// Gives this thread, and all that it starts from now on, mounts of its own.
+fn own_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("make a mount namespace");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .expect("private mounts");
+}
+
+async fn refused_pod(daemon: &Daemon, config: PodSandboxConfig) -> (Code, String) {
+    let request = RunPodSandboxRequest { config: Some(config), ..Default::default() };
+    refusal(daemon.runtime().run_pod_sandbox(request).await)
+}
+
+/// The store's disk is filled by `fill`, and has room again.
+async fn a_full_store(options: &str, fill: fn(&SmallDisk)) {
+    own_mounts();
+    let mut daemon = Daemon::start().await;
+    daemon.terminate().await;
+    let root = daemon.path("root");
+    let disk = SmallDisk::mount(root.clone(), options);
+    daemon.start_again().await;
+    daemon.import_busybox().await;
+    let before = pod(&daemon, "before");
+    let pod_before = daemon.run_pod(&before).await;
+    let running = daemon.run(&pod_before, &container("running", &["sleep", "1000"]), &before).await;
+
+    fill(&disk);
+    let archive = Archive::busybox().with_config(&serde_json::json!({ "User": "app" })).oci_layout("other:1");
+    let (code, message) = refusal(daemon.import(archive.clone(), "").await.map(tonic::Response::new));
+    assert_eq!(code, Code::ResourceExhausted, "{message}");
+    assert!(message.contains("No space left"), "{message}");
+    let request = CreateContainerRequest {
+        pod_sandbox_id: pod_before.clone(),
+        config: Some(container("late", &["true"])),
+        sandbox_config: Some(before.clone()),
+    };
+    let (code, message) = refusal(daemon.runtime().create_container(request.clone()).await);
+    assert_eq!(code, Code::ResourceExhausted, "{message}");
+    // A pod needs no more than a record, for which there may be room.
+    let meanwhile = RunPodSandboxRequest { config: Some(pod(&daemon, "meanwhile")), ..Default::default() };
+    match daemon.runtime().run_pod_sandbox(meanwhile.clone()).await {
+        Ok(answer) => daemon.remove_pod(&answer.into_inner().pod_sandbox_id).await,
+        Err(status) => {
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+            assert!(status.message().contains("No space left"), "{status:?}");
+        }
+    }
+    // What needs no room goes on.
+    assert_eq!(daemon.status(&running).await.state(), ContainerState::ContainerRunning);
+    assert_eq!(daemon.exec(&running, &["echo", "alive"]).await, "alive");
+
+    disk.empty();
+    daemon.import(archive, "").await.expect("import when there is room");
+    let meanwhile = daemon.runtime().run_pod_sandbox(meanwhile).await.expect("run when there is room").into_inner();
+    daemon.remove_pod(&meanwhile.pod_sandbox_id).await;
+    let late = daemon.runtime().create_container(request).await.expect("create when there is room").into_inner();
+    daemon.try_start(&late.container_id).await.expect("start when there is room");
+    daemon.wait_for_end(&late.container_id).await;
+    // All of it was written down.
+    daemon.kill();
+    daemon.start_again().await;
+    assert_eq!(daemon.status(&late.container_id).await.state(), ContainerState::ContainerExited);
+    let pods = daemon.runtime().list_pod_sandbox(ListPodSandboxRequest::default()).await.expect("list").into_inner();
+    assert_eq!(pods.items.iter().map(|pod| &pod.id).collect::<Vec<_>>(), [&pod_before]);
+    daemon.remove_pod(&pod_before).await;
+    daemon.terminate().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_store() {
+    requires!(Root);
+    a_full_store(&format!("size={DISK}"), SmallDisk::fill).await;
+}
+
+#[tokio::test]
+async fn a_disk_of_the_store_without_inodes() {
+    requires!(Root);
+    a_full_store("nr_inodes=2000", SmallDisk::fill_with_files).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_logs() {
+    requires!(Root);
+    own_mounts();
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let (config, elsewhere) = (pod(&daemon, "full"), pod(&daemon, "elsewhere"));
+    let directory = daemon.path("logs").join("full");
+    let disk = SmallDisk::mount(directory, "size=1m");
+    let (full, other) = (daemon.run_pod(&config).await, daemon.run_pod(&elsewhere).await);
+    disk.fill();
+    // 80 lines of about 1 KiB, more than a pipe holds.
+    let line = "x".repeat(1000);
+    let script = format!("i=0; while [ $i -lt 80 ]; do echo $i-{line}; i=$((i+1)); done; echo end; sleep 1000");
+    let waiting = daemon.run(&full, &shell("waiting", &script), &config).await;
+    let free = daemon.run(&other, &shell("free", "echo free; sleep 1000"), &elsewhere).await;
+    let status = daemon.status(&free).await;
+    eventually("another pod's log is written", async || log_text(&status) == "free\n").await;
+    // Who writes waits; everything else of it works.
+    assert_eq!(daemon.status(&waiting).await.state(), ContainerState::ContainerRunning);
+    assert_eq!(daemon.exec(&waiting, &["echo", "alive"]).await, "alive");
+
+    disk.empty();
+    let status = daemon.status(&waiting).await;
+    eventually("the log goes on", async || log_text(&status).ends_with("end\n")).await;
+    let text = log_text(&status);
+    for (number, written) in text.lines().take(80).enumerate() {
+        assert_eq!(written, format!("{number}-{line}"));
+    }
+    daemon.remove_pod(&full).await;
+}
+
+#[tokio::test]
+async fn no_more_descriptors() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "before");
+    let pod_before = daemon.run_pod(&config).await;
+    let id = daemon.run(&pod_before, &container("c", &["sleep", "1000"]), &config).await;
+
+    let process = Pid::from_raw(daemon.pid());
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("its descriptors").count() as u64;
+    let own = getrlimit(Resource::Nofile);
+    // The lower limit alone can be set back.
+    let limit = |current| Rlimit { current: Some(current), maximum: own.maximum };
+    let before = prlimit(process, Resource::Nofile, limit(open)).expect("take its descriptors away");
+    let (code, message) = refused_pod(&daemon, pod(&daemon, "p")).await;
+    assert_eq!(code, Code::ResourceExhausted, "{message}");
+    assert!(message.contains("Too many open files"), "{message}");
+    let (code, message) = refusal(daemon.try_exec(&id, &["true"], 10).await.map(tonic::Response::new));
+    assert_eq!(code, Code::ResourceExhausted, "{message}");
+    // A client that is not connected yet waits, as the kernel keeps it in the socket's queue.
+    let mut late = daemon.cli(&["version"]).stdout(std::process::Stdio::null()).spawn().expect("start a client");
+    assert_eq!(daemon.status(&id).await.state(), ContainerState::ContainerRunning);
+
+    prlimit(process, Resource::Nofile, before).expect("give its descriptors back");
+    eventually("the client that waited is served", async || late.try_wait().expect("wait").is_some()).await;
+    assert!(late.wait().expect("wait").success());
+    daemon.exec(&id, &["true"]).await;
+    daemon.run_pod(&pod(&daemon, "p")).await;
+}
+
+#[tokio::test]
+async fn no_more_addresses() {
+    requires!(Root);
+    let daemon = Daemon::start_with("[network]\nsubnets = [\"10.77.0.0/29\"]\n").await;
+    let mut pods = Vec::new();
+    let (code, message) = loop {
+        let config = pod(&daemon, &format!("p{}", pods.len()));
+        let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
+        match daemon.runtime().run_pod_sandbox(request).await {
+            Ok(answer) => pods.push((answer.into_inner().pod_sandbox_id, config)),
+            Err(status) => break (status.code(), status.message().to_owned()),
+        }
+        assert!(pods.len() < 8, "more pods than addresses");
+    };
+    assert_eq!(code, Code::ResourceExhausted, "{message}");
+    assert!(message.contains("10.77.0.0/29") && pods.len() >= 4, "{} pods: {message}", pods.len());
+    let (gone, config) = pods.pop().expect("a pod");
+    daemon.remove_pod(&gone).await;
+    // An address is free when its link is gone, which the kernel takes a moment for.
+    eventually("the address can be had again", async || {
+        let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
+        daemon.runtime().run_pod_sandbox(request).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_more_processes_in_a_pod() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let (config, other) = (pod(&daemon, "limited"), pod(&daemon, "other"));
+    let (limited, free) = (daemon.run_pod(&config).await, daemon.run_pod(&other).await);
+    let id = daemon.run(&limited, &container("c", &["sleep", "1000"]), &config).await;
+    let neighbour = daemon.run(&free, &container("c", &["sleep", "1000"]), &other).await;
+    let parent = &config.linux.as_ref().expect("a cgroup").cgroup_parent;
+    let hierarchy = if Path::new("/sys/fs/cgroup/pids").is_dir() { "/sys/fs/cgroup/pids" } else { "/sys/fs/cgroup" };
+    let limit = |text: &str| fs::write(format!("{hierarchy}{parent}/pids.max"), text).expect("limit the pod");
+    limit("1");
+    // cgroup v1 lets a process in that is there already, which can then have no children; v2 refuses it.
+    match daemon.try_exec(&id, &["sh", "-c", "true & wait $!"], 10).await {
+        Ok(answer) => assert!(answer.exit_code != 0 && !answer.stderr.is_empty(), "{answer:?}"),
+        Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}"),
+    }
+    assert_eq!(daemon.status(&id).await.state(), ContainerState::ContainerRunning);
+    assert_eq!(daemon.exec(&neighbour, &["sh", "-c", "echo alive & wait $!"]).await, "alive");
+    limit("max");
+    assert_eq!(daemon.exec(&id, &["sh", "-c", "echo alive & wait $!"]).await, "alive");
+}
+
+#[tokio::test]
+async fn hundreds_of_dead_containers() {
+    requires!(Root);
+    const COUNT: usize = 200;
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let mut ids = Vec::new();
+    for number in 0..COUNT {
+        let mut container = container(&format!("c{number}"), &["true"]);
+        container.image.as_mut().expect("an image").image = BUSYBOX.to_owned();
+        ids.push(daemon.run(&pod, &container, &config).await);
+    }
+    for id in &ids {
+        assert_eq!(daemon.wait_for_end(id).await.exit_code, 0);
+    }
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("its descriptors").count();
+    assert!(open < COUNT, "{open} descriptors for {COUNT} dead containers");
+    let living = daemon.run(&pod, &shell("living", "sleep 1000"), &config).await;
+    daemon.exec(&living, &["true"]).await;
+    daemon.remove_pod(&pod).await;
+}
