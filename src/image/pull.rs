@@ -206,7 +206,9 @@ impl Source {
             watch.ended(BlobState::Present);
             return Ok(layer);
         }
-        let (_slot, pipeline) = (slots.acquire().await, store.pipelines.enter().await);
+        let (_slot, registry) = (slots.acquire().await, self.reference.domain().to_owned());
+        let _share = store.registries.enter(&registry).await;
+        let pipeline = store.pipelines.enter().await;
         let receive =
             |stream| receive(Arc::clone(store), pipeline.clone(), descriptor.clone(), stream, watch.clone()).boxed();
         let received = fetch(store, &self.reference, descriptor, self.auth(), receive).await?;

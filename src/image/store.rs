@@ -26,7 +26,7 @@ use super::{
     unpack::Limits,
 };
 use crate::{
-    task::{self, KeyLock, Lane},
+    task::{self, KeyLock, KeyedLanes, Lane},
     types::{Digest, FilesystemUsage, Id, Reference},
 };
 
@@ -51,6 +51,8 @@ pub struct Config {
 
 /// Layers that are unpacked at once, by all pulls together; each takes about 1 MiB of memory.
 const PIPELINES: usize = 24;
+/// Those of them that one registry may have: it may be one that gives nothing, and others give something.
+const PIPELINES_OF_REGISTRY: usize = 18;
 /// Archives that are taken in, archives that are made, and blobs that are fetched again, at once.
 const IMPORTS: usize = 16;
 const SAVES: usize = 16;
@@ -66,6 +68,8 @@ pub struct Store {
     pub(super) images: Images,
     /// What waits for registries that are pulled from.
     pub(super) pipelines: Lane,
+    /// The shares of single registries in it, by the domain in images' names.
+    pub(super) registries: KeyedLanes<String>,
     /// What waits for clients that send an archive.
     imports: Lane,
     /// What waits for clients that take an archive.
@@ -119,6 +123,7 @@ impl Store {
             layers,
             images,
             pipelines: Lane::new(PIPELINES),
+            registries: KeyedLanes::new(PIPELINES_OF_REGISTRY),
             imports: Lane::new(IMPORTS),
             saves: Lane::new(SAVES),
             refetches: Lane::new(REFETCHES),

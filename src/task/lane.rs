@@ -1,4 +1,8 @@
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -17,8 +21,7 @@ impl Lane {
 
     /// Waits for a free slot.
     pub async fn enter(&self) -> Slot {
-        // The semaphore is never closed, so there is always a permit in the end.
-        Slot { _permit: Arc::new(Arc::clone(&self.0).acquire_owned().await.ok()) }
+        Slot::of(Arc::clone(&self.0)).await
     }
 
     /// Runs one piece of work in a slot.
@@ -40,6 +43,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    async fn of(semaphore: Arc<Semaphore>) -> Self {
+        // The semaphore is never closed, so there is always a permit in the end.
+        Self { _permit: Arc::new(semaphore.acquire_owned().await.ok()) }
+    }
+
     /// Runs blocking work on a thread made for it and waits for its result. The work runs to its end, and keeps the
     /// slot, even when the caller goes away.
     pub async fn blocking<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -48,6 +56,42 @@ impl Slot {
             work()
         })
         .await
+    }
+}
+
+/// One lane for each key, made when it is first needed and gone with the last of its slots.
+#[derive(Debug)]
+pub struct KeyedLanes<K> {
+    slots: usize,
+    lanes: Mutex<HashMap<K, Weak<Semaphore>>>,
+}
+
+impl<K: Hash + Eq + Clone> KeyedLanes<K> {
+    /// Gives each key a lane with this many slots.
+    pub fn new(slots: usize) -> Self {
+        Self { slots, lanes: Mutex::default() }
+    }
+
+    /// Waits for a free slot in the lane of `key`.
+    pub async fn enter(&self, key: &K) -> Slot {
+        Slot::of(self.lane(key)).await
+    }
+
+    fn lane(&self, key: &K) -> Arc<Semaphore> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = lanes.get(key).and_then(Weak::upgrade) {
+            return lane;
+        }
+        lanes.retain(|_, lane| lane.strong_count() > 0);
+        let lane = Arc::new(Semaphore::new(self.slots));
+        lanes.insert(key.clone(), Arc::downgrade(&lane));
+        lane
+    }
+
+    /// Whether all slots of a lane are taken.
+    #[cfg(test)]
+    pub fn is_full(&self, key: &K) -> bool {
+        self.lane(key).available_permits() == 0
     }
 }
 
@@ -75,5 +119,16 @@ mod tests {
         assert_eq!((other.blocking(|| 1).await, blocking(|| 2).await), (1, 2));
         drop(ends);
         assert_eq!(lane.blocking(|| 3).await, 3);
+    }
+
+    #[tokio::test]
+    async fn each_key_has_slots_of_its_own() {
+        let lanes = KeyedLanes::new(2);
+        let held = (lanes.enter(&"a").await, lanes.enter(&"a").await);
+        assert!(lanes.enter(&"a").now_or_never().is_none() && lanes.is_full(&"a"));
+        let _other = lanes.enter(&"b").await;
+        drop(held);
+        assert!(!lanes.is_full(&"a"));
+        let _again = lanes.enter(&"a").await;
     }
 }

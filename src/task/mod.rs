@@ -13,4 +13,4 @@ mod lane;
 pub use blocking::{blocking, blocking_each};
 pub use joint::Joint;
 pub use keylock::KeyLock;
-pub use lane::{Lane, Slot};
+pub use lane::{KeyedLanes, Lane, Slot};

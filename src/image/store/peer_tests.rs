@@ -54,6 +54,8 @@ async fn peers_that_do_nothing_hold_up_only_their_like() {
     let file = directory.path().join("saved.tar");
     std::fs::write(&file, saved(&store, &kept).await).expect("writes");
 
+    let elsewhere = TestRegistry::start().await;
+    elsewhere.push("1", &image("elsewhere", 8));
     registry.answer_only(0);
     let (mut stuck, mut silent) = (JoinSet::new(), Vec::new());
     for number in 0..PEERS {
@@ -68,9 +70,10 @@ async fn peers_that_do_nothing_hold_up_only_their_like() {
         let (pulling, name) = (Arc::clone(&store), registry.name(&format!("app:{tag}")));
         stuck.spawn(async move { drop(pulling.pull(&name, None).await) });
     }
+    let domain = registry.name("").trim_end_matches('/').to_owned();
     until("all slots are taken", || {
-        let lanes = [&store.imports, &store.saves, &store.refetches, &store.pipelines];
-        lanes.iter().all(|lane| lane.is_full())
+        let lanes = [&store.imports, &store.saves, &store.refetches];
+        lanes.iter().all(|lane| lane.is_full()) && store.registries.is_full(&domain)
     })
     .await;
 
@@ -82,6 +85,7 @@ async fn peers_that_do_nothing_hold_up_only_their_like() {
         store.tag(&kept, "example.com/other:1").await.expect("tags");
         store.import_file(&file, None).await.expect("imports");
         store.remove(&kept).await.expect("removes");
+        store.pull(&elsewhere.name("app:1"), None).await.expect("pulls from a registry that gives something");
     };
     tokio::time::timeout(Duration::from_secs(60), others).await.expect("they go on");
     // Those who leave give their slots back.
