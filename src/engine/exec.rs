@@ -73,12 +73,9 @@ impl Engine {
         let tty = matches!(stdio, ExecStdio::Terminal);
         let plan = plan::exec(&self.plan(container)?, command, tty);
         fault::point("exec.planned");
-        container
-            .pod
-            .monitor()?
-            .exec(&container.id, &plan, stdio)
-            .await
-            .map_err(|source| Error::monitor("execute a command in", format!("container {}", container.id), source))
+        let started = container.pod.monitor()?.exec(&container.id, &plan, stdio).await;
+        fault::point("exec.started");
+        started.map_err(|source| Error::monitor("execute a command in", format!("container {}", container.id), source))
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::chain,
+    fault,
     monitor::client::{self as monitor, Exec, ExecStdio, Monitor},
     network::Network,
     streaming::{Backend, BoxFuture, Session, Size, Streams},
@@ -120,6 +121,7 @@ impl Engine {
             .attach(&container.id, wanted)
             .await
             .map_err(|source| Error::monitor("attach to", format!("container {}", container.id), source))?;
+        fault::point("attach.attached");
         let (resize, sizes) = mpsc::channel(SIZES);
         Ok(Session {
             stdin: attached.stdin.map(writer).transpose()?.map(|stdin| Box::new(stdin) as _),

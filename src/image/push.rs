@@ -12,7 +12,10 @@ use super::{
     progress::{BlobState, BlobWatch},
     registry::{BlobPush, Content, Descriptor, Pushed},
 };
-use crate::types::{Digest, Reference};
+use crate::{
+    fault,
+    types::{Digest, Reference},
+};
 
 /// Blobs of one image that are pushed at once; each holds a chunk in memory.
 const BLOBS_AT_ONCE: usize = 3;
@@ -63,7 +66,9 @@ impl Store {
             pushes.push(job.blob(blob, watch));
         }
         stream::iter(pushes).buffer_unordered(BLOBS_AT_ONCE).try_collect::<()>().await?;
+        fault::point("image.push.blobs");
         let digest = job.documents().await?;
+        fault::point("image.push.documents");
         Ok(PushedImage { name: destination.to_string(), digest })
     }
 }

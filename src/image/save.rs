@@ -20,7 +20,10 @@ use super::{
     registry::Descriptor,
     tar::{Header, Kind, Writer},
 };
-use crate::types::{Digest, Reference};
+use crate::{
+    fault,
+    types::{Digest, Reference},
+};
 
 /// Pieces of the archive that are made ahead of who takes them.
 const AHEAD: usize = 4;
@@ -92,10 +95,12 @@ async fn write(store: Arc<Store>, images: Vec<Saved>, sink: PieceWriter) -> Resu
     for saved in &images {
         for blob in saved.outgoing.blobs.iter().filter(|blob| written.insert(blob.digest)) {
             let opened = saved.outgoing.origin.open(blob).await?;
+            fault::point("image.save.opened");
             let blob = blob.clone();
             archive = lane.blocking(move || append_blob(archive, &blob, opened)).await?;
         }
     }
+    fault::point("image.save.blobs");
     lane.blocking(move || {
         for document in images.iter().flat_map(|saved| &saved.outgoing.documents) {
             if written.insert(document.descriptor.digest) {

@@ -12,7 +12,10 @@ use super::{
     plan::{self, LinkPlan},
     worker::Worker,
 };
-use crate::types::{Id, PortMapping};
+use crate::{
+    fault,
+    types::{Id, PortMapping},
+};
 
 /// The kernel gives loopback this number in every namespace.
 const LOOPBACK: u32 = 1;
@@ -52,7 +55,9 @@ impl Worker {
             Some(lease) => lease,
             None => {
                 let ipv6 = self.host.has_ipv6() && pod_side.has_ipv6();
-                self.shared.book().reserve(pod, mappings, ipv6)?
+                let lease = self.shared.book().reserve(pod, mappings, ipv6)?;
+                fault::point("network.attach.leased");
+                lease
             }
         };
         match self.set_up(&lease, &netns, &pod_side).await {
@@ -75,7 +80,9 @@ impl Worker {
     async fn set_up(&mut self, lease: &Lease, netns: &Netns, pod_side: &Connection) -> Result<(), Error> {
         let plan = plan::link(lease, self.topology);
         self.set_up_link(&plan, netns, pod_side).await?;
+        fault::point("network.attach.linked");
         self.open_ports(lease)?;
+        fault::point("network.attach.opened");
         self.shared.book().set_phase(&lease.pod, Phase::Attached)
     }
 

@@ -6,7 +6,7 @@ use super::{
     teardown::Doomed,
     worker::Worker,
 };
-use crate::types::Id;
+use crate::{fault, types::Id};
 
 impl Worker {
     /// Takes a pod off the network; no error if it is not on it or is being taken off it.
@@ -25,7 +25,9 @@ impl Worker {
     pub(super) fn release(&mut self, pod: &Id) -> Result<(), Error> {
         let Some(lease) = self.shared.book().get(pod).cloned() else { return Ok(()) };
         self.shared.book().set_phase(pod, Phase::Releasing)?;
+        fault::point("network.detach.releasing");
         let closed = self.close_ports(&lease);
+        fault::point("network.detach.closed");
         self.tear_down(lease);
         closed
     }

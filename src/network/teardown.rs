@@ -15,7 +15,7 @@ use super::{
     netns::Connection,
     worker::Shared,
 };
-use crate::{error::chain, types::Id};
+use crate::{error::chain, fault, types::Id};
 
 /// A link that is to go.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ pub(super) async fn run(shared: Arc<Shared>, group: u32, mut queue: UnboundedRec
                 }
             }
         }
+        fault::point("network.detach.unlinked");
         for pod in waiting.drain(..).filter_map(|doomed| doomed.pod) {
             if let Err(error) = shared.book().end(&pod) {
                 // Its addresses stay leased until the next restart.

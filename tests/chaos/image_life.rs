@@ -1,18 +1,14 @@
 //! What happens to images beside the pods that use them, and those who only look on.
 
-use berth::{
-    berth_wire::{PushRequest, SaveRequest, engine_client::EngineClient},
-    wire::{
-        ImageFsInfoRequest, ListContainerStatsRequest, ListMetricDescriptorsRequest, ListPodSandboxMetricsRequest,
-        ListPodSandboxStatsRequest, StatusRequest,
-    },
-};
-use tonic::Status;
-
 use crate::{
     actor::Actor,
     pictures::{Pictures, is_there, list, pull, remove},
     support::{Daemon, Registry},
+    transfer::{push, save},
+};
+use berth::wire::{
+    ImageFsInfoRequest, ListContainerStatsRequest, ListMetricDescriptorsRequest, ListPodSandboxMetricsRequest,
+    ListPodSandboxStatsRequest, StatusRequest,
 };
 
 /// Pulls, pushes, saves and removes two images that are nobody else's, and removes those that pods use.
@@ -83,27 +79,4 @@ pub(crate) async fn observe(mut actor: Actor<'_>) {
         let space = async |daemon: &Daemon| daemon.image().image_fs_info(ImageFsInfoRequest {}).await;
         actor.insist("space", space).await;
     }
-}
-
-/// Pushes to its end.
-async fn push(daemon: &Daemon, image: &str, destination: &str) -> Result<(), Status> {
-    let (image, destination) = (image.to_owned(), destination.to_owned());
-    let request = PushRequest { image, destination, ..Default::default() };
-    let mut events = EngineClient::new(daemon.channel()).push_image(request).await?.into_inner();
-    let mut last = None;
-    while let Some(event) = events.message().await? {
-        last = event.result;
-    }
-    last.map(drop).ok_or_else(|| Status::data_loss("the push ended without a result"))
-}
-
-/// Saves an image and returns the archive's length, bytes.
-async fn save(daemon: &Daemon, image: &str) -> Result<usize, Status> {
-    let request = SaveRequest { images: vec![image.to_owned()], ..Default::default() };
-    let mut pieces = EngineClient::new(daemon.channel()).save_images(request).await?.into_inner();
-    let mut length = 0;
-    while let Some(piece) = pieces.message().await? {
-        length += piece.data.len();
-    }
-    Ok(length)
 }

@@ -23,6 +23,7 @@ mod pod_life;
 mod promises;
 mod store_kills;
 mod traces;
+mod transfer;
 mod world;
 
 use std::time::Duration;

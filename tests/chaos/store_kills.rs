@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The longest time that a daemon is given, ms.
-const LONGEST: u64 = 500;
+const LONGEST: u64 = 150;
 /// Pulls and removals at once.
 const AT_ONCE: usize = 4;
 

@@ -1,41 +1,64 @@
 //! What a daemon goes through in a life, as kubelet has it: each call is made again when the daemon died in it.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use berth::wire::{
     ContainerConfig, ContainerState, ContainerStatus, ContainerStatusRequest, CreateContainerRequest, ImageSpec,
-    ListContainersRequest, ListImagesRequest, ListPodSandboxRequest, PodSandboxConfig, PodSandboxStatusRequest,
-    PullImageRequest, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
-    StopContainerRequest, StopPodSandboxRequest,
+    LinuxContainerResources, ListContainersRequest, ListImagesRequest, ListPodSandboxRequest, PodSandboxConfig,
+    PodSandboxStatusRequest, PullImageRequest, RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest,
+    RunPodSandboxRequest, StopContainerRequest, StopPodSandboxRequest, UpdateContainerResourcesRequest,
 };
+use tokio::{io::AsyncReadExt as _, process::Command};
 use tonic::{Code, Status};
 
 use crate::{
     promises::Promises,
-    support::{Daemon, container, eventually, patience, pod, shell},
+    support::{Daemon, Registry, eventually, patience, pod, shell},
+    transfer::{push, save},
 };
 
 /// Lives it, and says how often the daemon died on the way.
 pub(crate) async fn live(daemon: &mut Daemon, image: &str) -> u32 {
     let mut life = Life { daemon, promises: Promises::default(), deaths: 0 };
     life.pull(image).await;
+    life.push(image).await;
+    life.save(image).await;
     let config = pod(life.daemon, "p");
     let pod = life.run_pod(&config).await;
     let with_image = |mut config: ContainerConfig| {
         config.image.get_or_insert_default().image = image.to_owned();
         config
     };
-    let sleeper = life.create(&pod, &with_image(container("sleeper", &["sleep", "1000"])), &config).await;
-    life.start(&sleeper).await;
-    life.exec(&sleeper).await;
+    let endless = shell("endless", "while :; do echo word; sleep 0.1; done");
+    let endless = life.create(&pod, &with_image(endless), &config).await;
+    life.start(&endless).await;
+    life.exec(&endless).await;
+    life.attach(&endless).await;
+    life.update(&endless).await;
     let short = life.create(&pod, &with_image(shell("short", "exit 3")), &config).await;
     life.start(&short).await;
     life.wait_for_end(&short, 3).await;
-    life.stop(&sleeper).await;
-    life.remove(&sleeper).await;
+    life.stop(&endless).await;
+    life.remove(&endless).await;
+    let left = life.create(&pod, &with_image(shell("left", "while :; do sleep 0.1; done")), &config).await;
+    life.start(&left).await;
     life.stop_pod(&pod).await;
+    life.wait_for_end(&left, 137).await;
     life.remove_pod(&pod).await;
     life.remove_image(image).await;
+    life.deaths
+}
+
+/// Lives a life that is nothing but a pod's, and says how often the daemon died on the way.
+pub(crate) async fn live_for_a_pod(daemon: &mut Daemon) -> u32 {
+    let mut life = Life { daemon, promises: Promises::default(), deaths: 0 };
+    let config = pod(life.daemon, "p");
+    let pod = life.run_pod(&config).await;
+    life.stop_pod(&pod).await;
+    life.remove_pod(&pod).await;
     life.deaths
 }
 
@@ -70,6 +93,16 @@ impl Life<'_> {
         let request = PullImageRequest { image: spec(image), ..Default::default() };
         self.insist("pull", async |daemon| daemon.image().pull_image(request.clone()).await).await;
         self.promises.image = Some(image.to_owned());
+    }
+
+    async fn push(&mut self, image: &str) {
+        let destination = format!("{}/copy:1", Registry::ADDRESS);
+        self.insist("push", async |daemon| push(daemon, image, &destination).await).await;
+    }
+
+    async fn save(&mut self, image: &str) {
+        let length = self.insist("save", async |daemon| save(daemon, image).await).await;
+        assert!(length > 100_000, "an archive of {length} bytes");
     }
 
     async fn run_pod(&mut self, config: &PodSandboxConfig) -> String {
@@ -145,6 +178,34 @@ impl Life<'_> {
         assert_eq!((answer.stdout.as_slice(), answer.exit_code), (&b"word\n"[..], 0));
     }
 
+    /// Sees a word of what the container writes.
+    async fn attach(&mut self, container: &str) {
+        let attach = async |daemon: &Daemon| {
+            let mut command = Command::from(daemon.cli(&["attach", container]));
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+            let mut client = command.spawn().expect("run berth");
+            let mut word = [0; 5];
+            let read = client.stdout.take().expect("its output").read_exact(&mut word).await;
+            read.map(|_| word).map_err(|error| Status::unavailable(error.to_string()))
+        };
+        assert_eq!(&self.insist("attach", attach).await, b"word\n");
+    }
+
+    async fn update(&mut self, container: &str) {
+        const MEMORY: i64 = 100 << 20;
+        let linux = LinuxContainerResources { memory_limit_in_bytes: MEMORY, ..Default::default() };
+        let request = UpdateContainerResourcesRequest {
+            container_id: container.to_owned(),
+            linux: Some(linux),
+            ..Default::default()
+        };
+        let update = async |daemon: &Daemon| daemon.runtime().update_container_resources(request.clone()).await;
+        self.insist("update", update).await;
+        let (status, _) = self.status(container).await;
+        let linux = status.resources.and_then(|resources| resources.linux).expect("resources");
+        assert_eq!(linux.memory_limit_in_bytes, MEMORY);
+    }
+
     async fn wait_for_end(&mut self, container: &str, code: i32) {
         self.promises.forget(container);
         let started = Instant::now();
@@ -175,6 +236,7 @@ impl Life<'_> {
 
     async fn stop_pod(&mut self, pod: &str) {
         self.promises.pod = None;
+        self.promises.containers.clear();
         let request = StopPodSandboxRequest { pod_sandbox_id: pod.to_owned() };
         self.insist("stop a pod", async |daemon| daemon.runtime().stop_pod_sandbox(request.clone()).await).await;
     }

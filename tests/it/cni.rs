@@ -3,76 +3,14 @@
 //! Plugins leave their bridge and the firewall's chains behind for the next pod, on purpose; these go with the test's
 //! network namespace, after [`Plugins::forget`] has taken them out of the daemon's own accounts.
 
-use std::{fs, net::TcpStream, path::PathBuf, process::Command, time::Duration};
+use std::{net::TcpStream, time::Duration};
 
 use berth::wire::{
     ListPodSandboxRequest, NamespaceMode, PodSandboxConfig, PortMapping, RunPodSandboxRequest, StatusRequest,
 };
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::json;
 
-use crate::support::{Daemon, container, eventually, pod, refusal};
-
-/// Where a test's plugins have their configuration and their leases.
-struct Plugins {
-    dir: TempDir,
-}
-
-impl Plugins {
-    /// A daemon whose pods get their network from plugins; there is no configuration yet.
-    async fn start() -> (Self, Daemon) {
-        let dir = tempfile::Builder::new().prefix("berth-test-cni").tempdir().expect("make a directory");
-        let conf_dir = dir.path().join("net.d");
-        let settings =
-            format!("[network]\ndriver = \"cni\"\n[network.cni]\nconf_dir = {:?}\n", conf_dir.display().to_string());
-        (Self { dir }, Daemon::start_with(&settings).await)
-    }
-
-    /// A daemon with a bridge network, and with further plugins after the bridge.
-    async fn start_with(more: &[Value]) -> (Self, Daemon) {
-        let (plugins, daemon) = Self::start().await;
-        plugins.configure(more);
-        daemon.import_busybox().await;
-        (plugins, daemon)
-    }
-
-    fn configure(&self, more: &[Value]) {
-        let bridge = json!({
-            "type": "bridge", "bridge": "plug0", "isGateway": true, "hairpinMode": true,
-            "ipam": {
-                "type": "host-local", "dataDir": self.leases_dir(),
-                "ranges": [[{ "subnet": "10.98.0.0/24" }], [{ "subnet": "fd00:98::/64" }]],
-                "routes": [{ "dst": "0.0.0.0/0" }],
-            },
-        });
-        let plugins: Vec<&Value> = std::iter::once(&bridge).chain(more).collect();
-        let network = json!({ "cniVersion": "1.0.0", "name": "plugged", "plugins": plugins });
-        fs::create_dir_all(self.dir.path().join("net.d")).expect("make a directory");
-        fs::write(self.dir.path().join("net.d/10-plugged.conflist"), network.to_string()).expect("configure");
-    }
-
-    fn leases_dir(&self) -> PathBuf {
-        self.dir.path().join("leases")
-    }
-
-    /// The addresses that host-local has given away.
-    fn leases(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.leases_dir().join("plugged")) else { return Vec::new() };
-        let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
-        names.filter(|name| name.parse::<std::net::IpAddr>().is_ok()).collect()
-    }
-
-    /// Takes away what plugins keep for the pods to come.
-    fn forget(&self) {
-        run("ip", &["link", "delete", "plug0"]);
-        run("nft", &["flush", "ruleset"]);
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().expect("run a program");
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
+use crate::support::{Daemon, Plugins, container, eventually, pod, refusal};
 
 async fn address(daemon: &Daemon, pod: &str) -> String {
     daemon.pod_status(pod).await.network.expect("a network").ip

@@ -16,6 +16,7 @@ mod cli;
 mod cni;
 mod confinement;
 mod containers;
+mod escape;
 mod events;
 mod exec;
 mod exhaustion;

@@ -218,7 +218,7 @@ async fn the_daemon_tells_prometheus_what_it_does() {
         "berth_image_pulls_total{outcome=\"Failure\"} 1",
         "berth_image_pulled_bytes_total 0",
         "berth_cri_requests_total{rpc=\"RunPodSandbox\",code=\"Ok\"} 1",
-        "berth_cri_requests_total{rpc=\"PullImage\",code=\"Unavailable\"} 1",
+        "berth_cri_requests_total{rpc=\"PullImage\",code=\"Unknown\"} 1",
         "berth_cri_request_duration_seconds_count{rpc=\"StartContainer\"} 1",
         "# EOF",
     ] {

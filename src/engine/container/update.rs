@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Container, Phase};
 use crate::{
     engine::{Engine, Error},
+    fault,
     runtime::cgroup::Limits,
     task::blocking,
     types::Resources,
@@ -25,6 +26,7 @@ impl Engine {
         } else {
             self.plan_limits(&container, &resources)?;
         }
+        fault::point("container.update.applied");
         container.set_resources(resources);
         self.save_container(&container).await
     }

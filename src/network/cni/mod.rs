@@ -40,6 +40,7 @@ use plugin::Plugins;
 use super::{Attachment, Recovery};
 use crate::{
     error::chain,
+    fault,
     task::{KeyLock, blocking},
     types::{Id, PodConfig},
 };
@@ -194,6 +195,7 @@ impl Shared {
         }
         let mut record = Record { target, network: self.load().await?, result: None };
         self.cache.put(&record)?;
+        fault::point("cni.attach.recorded");
         match self.make(&mut record).await {
             Ok(attachment) => Ok(attachment),
             Err(error) => {
@@ -208,9 +210,11 @@ impl Shared {
 
     async fn make(&self, record: &mut Record) -> Result<Attachment, Error> {
         let result: Value = self.plugins.add(&record.network, &record.target).await?;
+        fault::point("cni.attach.added");
         let attachment = result::attachment(&record.network, &result)?;
         record.result = Some(result);
         self.cache.put(record)?;
+        fault::point("cni.attach.result");
         Ok(attachment)
     }
 
@@ -224,6 +228,7 @@ impl Shared {
 
     async fn unmake(&self, record: &Record) -> Result<(), Error> {
         self.plugins.del(&record.network, &record.target, record.result.as_ref()).await?;
+        fault::point("cni.detach.deleted");
         self.cache.remove(&record.target.pod)
     }
 

@@ -44,7 +44,6 @@ pub(super) fn stdio(stdio: Stdio, terminal: Option<Terminal>, user: &Identity) -
         }
         (Stdio::Terminal, Some(Terminal { master, slave })) => {
             give(&slave, user)?;
-            ioctl_tiocsctty(&slave).at(Step::Console, "controlling terminal")?;
             dup2_stdin(&slave).at(Step::Stdio, "stdin")?;
             dup2_stdout(&slave).at(Step::Stdio, "stdout")?;
             dup2_stderr(&slave).at(Step::Stdio, "stderr")?;
@@ -69,6 +68,11 @@ fn null_inside(stdin: OwnedFd) -> Result<OwnedFd, LaunchError> {
 fn is_null(stream: &OwnedFd) -> Result<bool, LaunchError> {
     let found = fstat(stream).at(Step::Stdio, "stat")?;
     Ok(FileType::from_raw_mode(found.st_mode).is_char_device() && found.st_rdev == makedev(1, 3))
+}
+
+/// Makes the standard streams' terminal that of the session, which this process leads.
+pub(super) fn control_terminal() -> Result<(), LaunchError> {
+    ioctl_tiocsctty(rustix::stdio::stdin()).at(Step::Console, "controlling terminal")
 }
 
 /// Lets the user open a stream once more, as `/dev/stdout`. Only what was made for this process: not the null device,

@@ -7,6 +7,7 @@ mod archive;
 mod daemon;
 mod faulty_registry;
 mod leftovers;
+mod plugins;
 mod registry;
 mod request;
 
@@ -21,6 +22,7 @@ use nix::sched::{CloneFlags, setns};
 pub(crate) use archive::{Archive, Compression, Layer, digest};
 pub(crate) use daemon::{Daemon, log_text};
 pub(crate) use faulty_registry::{Fault, FaultyRegistry};
+pub(crate) use plugins::Plugins;
 pub(crate) use registry::Registry;
 pub(crate) use request::{BUSYBOX, container, pod, security, shell};
 pub(crate) use requirement::{Requirement, check};
