@@ -102,6 +102,15 @@ impl Daemon {
         }
     }
 
+    /// A cgroup for a pod of this name, as kubelet words it for the driver in use.
+    pub(crate) fn cgroup_parent(&self, pod: &str) -> String {
+        if uses_systemd() {
+            format!("{}-{}.slice", slice(&self.mark), slice(pod))
+        } else {
+            format!("/{}/{pod}", self.mark)
+        }
+    }
+
     /// What the daemon logged.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
@@ -404,15 +413,27 @@ fn own_network() {
     assert!(status.success(), "loopback does not come up");
 }
 
+/// Whether systemd makes the cgroups: `BERTH_TEST_CGROUP_DRIVER=systemd`, on a machine whose init it is.
+fn uses_systemd() -> bool {
+    std::env::var("BERTH_TEST_CGROUP_DRIVER").is_ok_and(|driver| driver == "systemd")
+}
+
+/// The slice, without `.slice`, that stands for the cgroup called `mark` where systemd makes them.
+pub(super) fn slice(mark: &str) -> String {
+    mark.replace('-', "_")
+}
+
 /// The configuration that keeps a daemon within its directory.
 fn places(directory: &Path, mark: &str) -> String {
     let directory = directory.display();
+    let driver = if uses_systemd() { "systemd" } else { "cgroupfs" };
     format!(
         "root = \"{directory}/root\"\n\
          state = \"{directory}/run\"\n\
          [socket]\n\
          path = \"{directory}/berth.sock\"\n\
          [cgroup]\n\
+         driver = \"{driver}\"\n\
          root = \"/{mark}\"\n\
          [image]\n\
          certs_dirs = [\"{directory}/certs.d\"]\n"

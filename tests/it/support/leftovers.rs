@@ -13,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::patience;
+use super::{daemon::slice, patience};
 
 /// Directories of what comes and goes with pods, containers and pulls.
 const TRANSIENT: &[&str] =
@@ -132,25 +132,32 @@ fn processes(mark: &str) -> Vec<(i32, String)> {
         // Environments and command lines have NULs between their words.
         let text = |name| String::from_utf8_lossy(&fs::read(entry.join(name)).unwrap_or_default()).replace('\0', " ");
         let is_engine = text("environ").contains(&format!("BERTH_TEST_MARK={mark} "));
-        if (is_engine || text("cgroup").contains(&format!("/{mark}"))) && !text("stat").contains(") Z ") {
+        let is_inside = own_names(mark).iter().any(|name| text("cgroup").contains(&format!("/{name}")));
+        if (is_engine || is_inside) && !text("stat").contains(") Z ") {
             found.push((pid, text("cmdline")));
         }
     }
     found
 }
 
-/// The cgroup called `mark`, in each hierarchy that has it.
+/// What the cgroup for `mark` is called: by the engine, or by systemd.
+fn own_names(mark: &str) -> [String; 2] {
+    [mark.to_owned(), format!("{}.slice", slice(mark))]
+}
+
+/// The cgroup for `mark`, in each hierarchy that has it.
 fn own_cgroups(mark: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = std::iter::once(root.to_owned()).chain(entries(root));
-    hierarchies.map(|hierarchy| hierarchy.join(mark)).filter(|path| path.is_dir()).collect()
+    let named = |hierarchy: PathBuf| own_names(mark).map(|name| hierarchy.join(name));
+    hierarchies.flat_map(named).filter(|path| path.is_dir()).collect()
 }
 
 /// Whether a request named this cgroup: one that the engine made has an id in its name.
 fn is_callers(cgroup: &Path, mark: &str) -> bool {
     let name = cgroup.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let has_id = name.split(['-', ':', '.']).any(|part| part.len() == 64);
-    cgroup.parent().is_some_and(|parent| parent.ends_with(mark)) && !has_id
+    cgroup.parent().is_some_and(|parent| own_names(mark).iter().any(|name| parent.ends_with(name))) && !has_id
 }
 
 /// All directories below one, parents first.

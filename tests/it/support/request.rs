@@ -28,7 +28,7 @@ pub(crate) fn pod(daemon: &Daemon, name: &str) -> PodSandboxConfig {
         hostname: name.to_owned(),
         log_directory: daemon.path("logs").join(name).display().to_string(),
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: format!("/{}/{name}", daemon.mark()),
+            cgroup_parent: daemon.cgroup_parent(name),
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces()),
                 seccomp: Some(SecurityProfile::default()),
