@@ -35,3 +35,4 @@ mod resources;
 mod restart;
 mod save;
 mod trust;
+mod wedge;
