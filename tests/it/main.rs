@@ -11,6 +11,7 @@ mod support;
 
 mod bad_input;
 mod cdi;
+mod checkpoint;
 mod cli;
 mod cni;
 mod confinement;

@@ -17,6 +17,7 @@ mod mask;
 mod mounts;
 mod namespaces;
 mod pause;
+mod restore;
 mod rootfs;
 mod sysctl;
 
@@ -30,6 +31,7 @@ use rustix::fs::Mode;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzz::passwd as fuzz_passwd;
 pub(super) use pause::pause;
+pub(super) use restore::restore;
 
 use super::{
     cgroup::Entrance,
