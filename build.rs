@@ -1,5 +1,5 @@
 //! Generates the Rust types, clients and servers of the CRI (`proto/cri.proto`) and of the engine's own service
-//! (`proto/berth.proto`).
+//! (`proto/berth.proto`), and the messages of criu (`proto/criu.proto`).
 //!
 //! The compiler is pure Rust, so no `protoc` is needed on the machine. The descriptor set is kept for gRPC
 //! reflection and for the test that compares it with the table of wire facts.
@@ -10,7 +10,7 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for name in ["cri", "berth"] {
+    for name in ["cri", "berth", "criu"] {
         let source = format!("proto/{name}.proto");
         println!("cargo:rerun-if-changed={source}");
         let descriptors = protox::compile([source], ["proto"])?;

@@ -27,6 +27,7 @@ const CHANGES: &[&str] = &[
     "StopContainer",
     "RemoveContainer",
     "UpdateContainerResources",
+    "CheckpointContainer",
     "PullImage",
     "RemoveImage",
     "ImportImage",

@@ -89,11 +89,6 @@ pub(super) fn creation_failed(error: &engine::Error) -> Status {
     }
 }
 
-/// The answer to an RPC that this engine does not offer.
-pub(super) fn unimplemented<T>(rpc: &str) -> Result<T, Status> {
-    Err(Status::unimplemented(format!("{rpc} is not implemented")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,11 +127,5 @@ mod tests {
         }
         let missing = pull_failed(&image::Error::NotFound("x".to_owned()));
         assert_eq!(missing.code(), Code::NotFound);
-    }
-
-    #[test]
-    fn an_unimplemented_rpc_is_refused_by_name() {
-        let status = unimplemented::<()>("CheckpointContainer").expect_err("refused");
-        assert_eq!((status.code(), status.message()), (Code::Unimplemented, "CheckpointContainer is not implemented"));
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     image,
     monitor::client as monitor,
     network,
-    runtime::{self, LaunchError, cgroup},
+    runtime::{self, LaunchError, cgroup, checkpoint},
     state,
     types::{Id, Signal},
 };
@@ -86,6 +86,23 @@ pub enum Error {
         command: String,
         /// How long it was given, s.
         seconds: u64,
+    },
+    /// A checkpoint takes longer than the caller waits; it goes on.
+    #[error("checkpoint of container {container} is not done after {seconds} s")]
+    CheckpointTimeout {
+        /// The container.
+        container: Id,
+        /// How long was waited, s.
+        seconds: u64,
+    },
+    /// A checkpoint cannot be made or used.
+    #[error("checkpoint container {container}")]
+    Checkpoint {
+        /// The container.
+        container: Id,
+        /// Why.
+        #[source]
+        source: Arc<checkpoint::Error>,
     },
     /// Planning it found something that cannot be.
     #[error("plan {object}")]
@@ -195,6 +212,10 @@ impl Error {
         Self::Monitor { operation, object: object.into(), source: Arc::new(source) }
     }
 
+    pub(super) fn checkpoint(container: &Id, source: checkpoint::Error) -> Self {
+        Self::Checkpoint { container: container.clone(), source: Arc::new(source) }
+    }
+
     pub(super) fn image(operation: &'static str, object: impl Into<String>, source: image::Error) -> Self {
         Self::Image { operation, object: object.into(), source: Arc::new(source) }
     }
@@ -207,7 +228,10 @@ impl Classify for Error {
             Self::NoPod(_) | Self::NoContainer(_) | Self::NoImage(_) => Kind::NotFound,
             Self::NameTaken { .. } => Kind::AlreadyExists,
             Self::PodNotReady(_) | Self::WrongState { .. } | Self::Removing(_) => Kind::FailedPrecondition,
-            Self::Unkillable { .. } | Self::ExecTimeout { .. } => Kind::DeadlineExceeded,
+            Self::Unkillable { .. } | Self::ExecTimeout { .. } | Self::CheckpointTimeout { .. } => {
+                Kind::DeadlineExceeded
+            }
+            Self::Checkpoint { source, .. } => source.kind(),
             Self::Plan { source, .. } => source.kind(),
             Self::Monitor { source, .. } => source.kind(),
             Self::Network { source, .. } => source.kind(),

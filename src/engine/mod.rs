@@ -64,6 +64,8 @@ pub struct Config {
     pub cgroup_root: String,
     /// Directories of Container Device Interface specifications, the one that wins last.
     pub cdi_dirs: Vec<PathBuf>,
+    /// Whether a container's image may be the path of a checkpoint.
+    pub restore_checkpoints: bool,
     /// Runtime handlers that pods may name, beside the default `""`.
     pub handlers: Vec<String>,
 }

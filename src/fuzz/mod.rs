@@ -5,7 +5,7 @@
 //! - **Never:** is part of a build that is used; a target's body stands beside its parser, in the room's `fuzz.rs`.
 //! - **Runs in:** tests (a few thousand seeded changes of the corpus in `tests/data/fuzz/`), and `hack/fuzz` under
 //!   libFuzzer.
-//! - **Start reading at:** [`TARGETS`].
+//! - **Start reading at:** [`TARGETS`]; `libfuzzer.rs` is the program that `hack/fuzz` builds.
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ mod chunks;
 mod config;
 mod content;
 mod cover;
+pub mod directory;
 mod durable;
 mod error;
 mod fetch;

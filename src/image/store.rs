@@ -263,6 +263,11 @@ impl Store {
         self.change_snapshot(container, Snapshots::remove).await
     }
 
+    /// The directory that a container's snapshot is in, or will be; what else is put there goes away with it.
+    pub fn container_directory(&self, container: &Id) -> PathBuf {
+        self.snapshots.directory().join(container.as_str())
+    }
+
     /// Containers that have a snapshot.
     pub fn snapshots(&self) -> Vec<Id> {
         self.snapshots.list()

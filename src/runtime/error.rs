@@ -175,6 +175,8 @@ pub enum Step {
     Lookup,
     /// Executing the program.
     Execute,
+    /// Making processes again from a checkpoint.
+    Restore,
     /// Waiting for all of it.
     Deadline,
 }
@@ -206,6 +208,7 @@ impl Step {
             Self::Seccomp => "install seccomp filter",
             Self::Label => "set security label",
             Self::Lookup | Self::Execute => "exec",
+            Self::Restore => "restore from checkpoint:",
             Self::Deadline => "launch",
         }
     }

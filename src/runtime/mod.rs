@@ -7,6 +7,7 @@
 
 pub mod cdi;
 pub mod cgroup;
+pub mod checkpoint;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;

@@ -2,11 +2,10 @@
 
 use std::{
     io,
-    os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-        unix::fs::MetadataExt,
-    },
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
+
+use nix::sched::{CloneFlags, unshare};
 
 /// libc's constant has a type that it does not fit in.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -58,10 +57,8 @@ impl Clone3<'_> {
     /// `EBUSY` when the caller has other threads: the child would have copies of the locks that they hold, without
     /// them. Otherwise the kernel's.
     pub fn call(&self) -> io::Result<Cloned> {
-        // A directory has two links of its own and one from each directory in it: here, one a thread.
-        if std::fs::metadata("/proc/self/task")?.nlink() != 3 {
-            return Err(io::Error::from_raw_os_error(libc::EBUSY));
-        }
+        // Changes nothing, and is refused to a process with threads. It needs no /proc, which may be a container's.
+        unshare(CloneFlags::CLONE_THREAD).map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
         let mut pidfd: RawFd = -1;
         let parent = self.flags & libc::CLONE_PARENT != 0;
         let mut args = Args {

@@ -252,6 +252,55 @@ async fn a_privileged_container_has_the_hosts_devices_and_hides_nothing() {
     assert!(text.contains("kmsg") && text.contains("written"), "{text}");
 }
 
+/// A profile in the kernel, for as long as this is held.
+struct LoadedProfile {
+    file: tempfile::NamedTempFile,
+}
+
+impl LoadedProfile {
+    fn load(name: &str, rules: &str) -> Self {
+        let text = format!("profile {name} flags=(attach_disconnected) {{\n file,\n signal,\n {rules}\n}}\n");
+        let file = tempfile::NamedTempFile::new().expect("make a file");
+        std::fs::write(file.path(), text).expect("write");
+        Self::parse(&file, "--replace");
+        Self { file }
+    }
+
+    fn parse(file: &tempfile::NamedTempFile, verb: &str) {
+        let parser =
+            std::process::Command::new("apparmor_parser").args([verb, "--skip-cache"]).arg(file.path()).output();
+        let output = parser.expect("run apparmor_parser");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for LoadedProfile {
+    fn drop(&mut self) {
+        Self::parse(&self.file, "--remove");
+    }
+}
+
+#[tokio::test]
+async fn apparmor_confines_by_the_default_profile_or_a_loaded_one_or_not_at_all() {
+    requires!(Root, AppArmor, AppArmorParser);
+    let name = format!("berth-test-{}", std::process::id());
+    let _loaded = LoadedProfile::load(&name, "deny /tmp/** w,");
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let script = "cat /proc/self/attr/current; if echo x 2>/dev/null > /tmp/x; then echo written; fi";
+    let run = async |profile: Option<SecurityProfile>| {
+        let mut config = shell("c", script);
+        security(&mut config).apparmor = profile;
+        daemon.run_to_end(&config).await.1
+    };
+    assert_eq!(run(None).await, "berth-default (enforce)\nwritten\n");
+    assert_eq!(run(profile(ProfileType::RuntimeDefault, "")).await, "berth-default (enforce)\nwritten\n");
+    assert_eq!(run(profile(ProfileType::Unconfined, "")).await, "unconfined\nwritten\n");
+    for reference in [name.clone(), format!("localhost/{name}")] {
+        assert_eq!(run(profile(ProfileType::Localhost, &reference)).await, format!("{name} (enforce)\n"));
+    }
+}
+
 #[tokio::test]
 async fn an_apparmor_profile_that_is_not_loaded_is_refused() {
     requires!(Root, AppArmor);

@@ -11,10 +11,12 @@ mod support;
 
 mod bad_input;
 mod cdi;
+mod checkpoint;
 mod cli;
 mod cni;
 mod confinement;
 mod containers;
+mod escape;
 mod events;
 mod exec;
 mod exhaustion;

@@ -107,17 +107,6 @@ async fn reflection_lists_all_services_and_health_is_good() {
 }
 
 #[tokio::test]
-async fn what_is_not_offered_is_refused_by_name() {
-    requires!(Root);
-    let daemon = Daemon::start().await;
-    let answer = daemon.runtime().checkpoint_container(berth::wire::CheckpointContainerRequest::default()).await;
-    let (code, message) = refusal(answer);
-    if code == Code::Unimplemented {
-        assert!(message.contains("CheckpointContainer"), "{message}");
-    }
-}
-
-#[tokio::test]
 async fn only_root_may_open_the_socket() {
     use std::os::unix::fs::PermissionsExt as _;
     requires!(Root);
@@ -229,7 +218,7 @@ async fn the_daemon_tells_prometheus_what_it_does() {
         "berth_image_pulls_total{outcome=\"Failure\"} 1",
         "berth_image_pulled_bytes_total 0",
         "berth_cri_requests_total{rpc=\"RunPodSandbox\",code=\"Ok\"} 1",
-        "berth_cri_requests_total{rpc=\"PullImage\",code=\"Unavailable\"} 1",
+        "berth_cri_requests_total{rpc=\"PullImage\",code=\"Unknown\"} 1",
         "berth_cri_request_duration_seconds_count{rpc=\"StartContainer\"} 1",
         "# EOF",
     ] {

@@ -16,4 +16,4 @@ pub(crate) mod security;
 pub(crate) mod signal;
 pub(crate) mod usage;
 
-pub(crate) use check::{Invalid, arguments, each, id, required};
+pub(crate) use check::{Invalid, absolute_path, arguments, each, id, required};

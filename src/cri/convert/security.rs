@@ -185,7 +185,13 @@ fn seccomp_from_wire(profile: Option<wire::SecurityProfile>, old: String) -> Res
 /// The AppArmor profile; the message wins over the word that older callers send.
 fn apparmor_from_wire(profile: Option<wire::SecurityProfile>, old: String) -> Result<Option<Profile>, Invalid> {
     match profile {
-        Some(profile) => profile_from_wire("apparmor", profile).map(Some),
+        Some(mut profile) => {
+            // Callers put the older field's words there, too, and the other engines understand them.
+            if let Some(name) = profile.localhost_ref.strip_prefix("localhost/") {
+                profile.localhost_ref = name.to_owned();
+            }
+            profile_from_wire("apparmor", profile).map(Some)
+        }
         None => profile_from_word("apparmor_profile", &old),
     }
 }

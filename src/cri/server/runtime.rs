@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     cri::{
-        convert::{Invalid, arguments, container, each, metrics, node, pod, required, resources, usage},
-        status::{creation_failed, unimplemented},
+        convert::{Invalid, absolute_path, arguments, container, each, metrics, node, pod, required, resources, usage},
+        status::creation_failed,
     },
     engine::{ContainerFilter, ContainerView, PodView},
     streaming::{Streams, Ticket},
@@ -332,9 +332,13 @@ impl RuntimeService for Door {
 
     async fn checkpoint_container(
         &self,
-        _request: Request<CheckpointContainerRequest>,
+        request: Request<CheckpointContainerRequest>,
     ) -> Result<Response<CheckpointContainerResponse>, Status> {
-        unimplemented("CheckpointContainer")
+        let CheckpointContainerRequest { container_id, location, timeout } = request.into_inner();
+        let location = absolute_path("location", location)?;
+        let patience = seconds("timeout", timeout)?;
+        self.engine()?.checkpoint_container(&container_id, location.into(), patience).await?;
+        Ok(Response::new(CheckpointContainerResponse {}))
     }
 
     async fn get_container_events(

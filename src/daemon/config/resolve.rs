@@ -88,6 +88,7 @@ impl Settings {
             cgroup_driver: self.cgroup.driver,
             cgroup_root: self.cgroup.root.clone(),
             cdi_dirs: self.runtime.cdi_spec_dirs.clone(),
+            restore_checkpoints: self.runtime.restore_checkpoints,
             handlers: self.runtime.handlers.clone(),
         }
     }

@@ -142,6 +142,8 @@ pub(crate) struct Runtime {
     pub handlers: Vec<String>,
     /// Directories of device specifications.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// Whether a container may be created from a checkpoint.
+    pub restore_checkpoints: bool,
 }
 
 /// Where exec, attach and port-forward sessions are served.
@@ -223,6 +225,7 @@ impl Default for Runtime {
         Self {
             handlers: vec!["berth".to_owned()],
             cdi_spec_dirs: ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from).to_vec(),
+            restore_checkpoints: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     fault,
     image::Image,
     runtime::{
-        cdi,
+        cdi, checkpoint,
         plan::{ImageDefaults, ImageMount, RootfsPlan},
     },
     task::blocking,
@@ -36,12 +36,11 @@ impl Engine {
         if !pod.is_ready() {
             return Err(Error::PodNotReady(pod.id.clone()));
         }
-        let image = self.find_image(&config.image).await?;
         let id = new_id()?;
         let name = self.names.reserve(names::of_container(&config.metadata, &pod.id), &id)?;
 
         let mut rollback = Rollback::default();
-        match self.make_container(&pod, &image, id.clone(), config, &mut rollback).await {
+        match self.make_container(&pod, id.clone(), config, &mut rollback).await {
             Ok(container) => {
                 name.keep();
                 let container = Arc::new(container);
@@ -59,11 +58,14 @@ impl Engine {
     async fn make_container(
         self: &Arc<Self>,
         pod: &Arc<Pod>,
-        image: &Image,
         id: Id,
-        config: ContainerConfig,
+        mut config: ContainerConfig,
         rollback: &mut Rollback,
     ) -> Result<Container, Error> {
+        let (engine, removed) = (Arc::clone(self), id.clone());
+        rollback.push("remove the snapshot", async move { engine.remove_snapshot(&removed).await });
+        let checkpoint = self.checkpoint_of(&id, &mut config).await?;
+        let image = &*self.find_image(&config.image).await?;
         let log_path = log_path(&pod.config.log_directory, &config.log_path);
         let stop_signal = stop_signal(&config, image)?;
         let cdi = self
@@ -71,8 +73,6 @@ impl Engine {
             .await
             .map_err(|source| Error::Plan { object: format!("container {id}"), source: Arc::new(source.into()) })?;
 
-        let (engine, removed) = (Arc::clone(self), id.clone());
-        rollback.push("remove the snapshot", async move { engine.remove_snapshot(&removed).await });
         let snapshot = self
             .parts
             .images
@@ -80,6 +80,10 @@ impl Engine {
             .await
             .map_err(|source| Error::image("create the writable layer of", format!("container {id}"), source))?;
         fault::point("container.create.snapshot");
+        if let Some(origin) = checkpoint.clone() {
+            let upper = snapshot.upper.clone();
+            blocking(move || origin.apply_changes(&upper)).await?;
+        }
         let image_mounts = self.hold_image_mounts(&id, &config).await?;
 
         let resources = config.resources.clone();
@@ -95,13 +99,17 @@ impl Engine {
             rootfs: RootfsPlan { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
             image_mounts,
             cdi,
+            checkpoint,
             log_path,
             stop_signal,
             config: Arc::new(config),
         };
         let container = Container::new(Arc::new(made), Arc::clone(pod), Phase::Created, resources);
         // What cannot be planned must be refused now, not at its start.
-        self.plan(&container)?;
+        let plan = self.plan(&container)?;
+        if container.checkpoint.is_some() {
+            checkpoint::check(&plan).map_err(|source| Error::checkpoint(&container.id, source))?;
+        }
         make_log_dir(&container).await?;
         fault::point("container.create.planned");
         self.save_container(&container).await?;

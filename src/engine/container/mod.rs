@@ -1,5 +1,6 @@
 //! A container: an image's layers, a writable one, and one main process at most.
 
+mod checkpoint;
 mod create;
 mod list;
 mod log;
@@ -51,6 +52,9 @@ pub(super) struct Made {
     /// Kept here, as the files that describe the devices may change or go while the container is there.
     #[serde(default)]
     pub(super) cdi: cdi::Edits,
+    /// What it begins from instead of a program.
+    #[serde(default)]
+    checkpoint: Option<checkpoint::Origin>,
     pub(super) log_path: Option<PathBuf>,
     pub(super) stop_signal: Signal,
     pub(super) cgroup: String,

@@ -9,6 +9,7 @@ use crate::{
     fault,
     monitor::client::{ContainerIo, Started},
     runtime::plan::{self, ContainerPlan, ContainerRequest},
+    task::blocking,
     types::{ContainerConfig, ExitStatus, NamespaceMode, Timestamp},
 };
 
@@ -62,10 +63,14 @@ impl Engine {
             stdin: container.config.stdin,
             stdin_once: container.config.stdin_once,
         };
-        monitor
-            .start(&plan, io)
-            .await
-            .map_err(|source| Error::monitor("start", format!("container {}", container.id), source))
+        let failed = |operation| move |source| Error::monitor(operation, format!("container {}", container.id), source);
+        let Some(origin) = container.checkpoint.clone() else {
+            return monitor.start(&plan, io).await.map_err(failed("start"));
+        };
+        let from = origin.restore().map_err(|source| Error::checkpoint(&container.id, source))?;
+        let started = monitor.restore(&plan, io, from).await.map_err(failed("restore"))?;
+        blocking(move || origin.discard()).await;
+        Ok(started)
     }
 
     /// What the executor is to do for a container, by its configuration and its present limits.

@@ -67,6 +67,11 @@ impl Attributes {
         })
     }
 
+    /// The extended attributes, without overlayfs' own.
+    pub(in crate::image) fn into_xattrs(self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.xattrs
+    }
+
     /// Gives them to an open file or directory, in the order in which none undoes another (`chown(2)` clears set-id
     /// bits and file capabilities).
     pub(in crate::image) fn set(&self, file: BorrowedFd<'_>) -> io::Result<()> {

@@ -19,7 +19,10 @@ use crate::{
         record,
         wire::{Hello, PROTOCOL, Reply, Request, socket},
     },
-    runtime::plan::{ContainerPlan, ExecPlan},
+    runtime::{
+        checkpoint::Restore,
+        plan::{ContainerPlan, ExecPlan},
+    },
     types::{ExitStatus, Id, Signal},
 };
 
@@ -80,6 +83,16 @@ impl Monitor {
     pub async fn start(&self, plan: &ContainerPlan, io: ContainerIo) -> Result<Started, Error> {
         const OPERATION: &str = "start container";
         let request = Request::Start { plan: Box::new(std::borrow::Cow::Borrowed(plan)), io };
+        match self.link.call(OPERATION, &request, vec![]).await? {
+            (Reply::Started(started), _) => Ok(started),
+            _ => Err(Error::Answer { operation: OPERATION }),
+        }
+    }
+
+    /// Launches a container from a checkpoint; its processes run when this returns.
+    pub async fn restore(&self, plan: &ContainerPlan, io: ContainerIo, from: Restore) -> Result<Started, Error> {
+        const OPERATION: &str = "restore container";
+        let request = Request::Restore { plan: Box::new(std::borrow::Cow::Borrowed(plan)), io, from };
         match self.link.call(OPERATION, &request, vec![]).await? {
             (Reply::Started(started), _) => Ok(started),
             _ => Err(Error::Answer { operation: OPERATION }),

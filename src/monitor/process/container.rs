@@ -22,6 +22,7 @@ use crate::{
     },
     runtime::{
         cgroup::{Cgroup, Hierarchy},
+        checkpoint::Restore,
         launch::{self, Identity, Launched, PodInit},
         plan::ContainerPlan,
     },
@@ -54,17 +55,22 @@ enum State {
 }
 
 impl Container {
-    /// Launches it; its program runs when this returns.
+    /// Launches it, from a checkpoint if there is one; its program runs when this returns.
     pub(super) fn launch(
         plan: &ContainerPlan,
         io: &ContainerIo,
+        from: Option<&Restore>,
         pod: &PodInit,
         cgroups: &Hierarchy,
         poller: &mut Poller,
     ) -> Result<Self, Failure> {
         let (ends, child_ends) = Ends::open(io, plan.process.terminal)?;
         let cgroup = cgroups.open(&plan.cgroup);
-        let Launched { pid, pidfd, console, user } = launch::container(plan, pod, child_ends)?;
+        let launched = match from {
+            Some(from) => launch::restore(plan, from, pod, child_ends)?,
+            None => launch::container(plan, pod, child_ends)?,
+        };
+        let Launched { pid, pidfd, console, user } = launched;
         let started_at = Timestamp::now();
         let stdio = Stdio::new(ends, console, poller).map_err(|error| {
             // Nobody will hear of it, so it must not live; the event loop reaps it as it does orphans.

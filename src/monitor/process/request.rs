@@ -9,6 +9,7 @@ use crate::{
         wire::{ContainerIo, Failure, Frame, Hello, Kind, PROTOCOL, Reply, Request, Streams},
     },
     runtime::{
+        checkpoint::Restore,
         launch::Stdio,
         plan::{ContainerPlan, ExecPlan},
     },
@@ -41,7 +42,8 @@ impl Monitor {
                 });
                 Ok((self.hello(protocol), vec![]))
             }
-            Request::Start { plan, io } => self.start(&plan, &io),
+            Request::Start { plan, io } => self.start(&plan, &io, None),
+            Request::Restore { plan, io, from } => self.start(&plan, &io, Some(&from)),
             Request::Exec { exec, container, plan, detached } => {
                 self.exec(exec, &container, &plan, descriptors, (!detached).then_some(token))
             }
@@ -66,7 +68,7 @@ impl Monitor {
         })
     }
 
-    fn start(&mut self, plan: &ContainerPlan, io: &ContainerIo) -> Answer {
+    fn start(&mut self, plan: &ContainerPlan, io: &ContainerIo, from: Option<&Restore>) -> Answer {
         if self.shutdown.is_some() {
             return Err(Failure::ShuttingDown);
         }
@@ -74,7 +76,7 @@ impl Monitor {
             return Err(Failure::AlreadyStarted);
         }
         let clients = self.waiting.take(&plan.id);
-        let mut container = Container::launch(plan, io, &self.pod, &self.cgroups, &mut self.poller)?;
+        let mut container = Container::launch(plan, io, from, &self.pod, &self.cgroups, &mut self.poller)?;
         for client in clients {
             if let Err(error) = container.stdio.adopt(client) {
                 note("attach a client that waited", &error);

@@ -22,6 +22,7 @@ use crate::{
     error::{Classify, Kind as ErrorKind, io_kind},
     runtime::{
         LaunchError,
+        checkpoint::Restore,
         launch::Identity,
         plan::{ContainerPlan, ExecPlan, PodPlan},
     },
@@ -40,6 +41,8 @@ pub(super) enum Request<'a> {
     Hello { protocol: u32 },
     /// Launch a container.
     Start { plan: Box<Cow<'a, ContainerPlan>>, io: ContainerIo },
+    /// Launch a container from a checkpoint.
+    Restore { plan: Box<Cow<'a, ContainerPlan>>, io: ContainerIo, from: Restore },
     /// Launch one more process in a container. Descriptors, unless it has a terminal: its stdin, stdout and stderr.
     Exec { exec: Id, container: Id, plan: Box<Cow<'a, ExecPlan>>, detached: bool },
     /// Kill an exec's process and all that descend from it.
@@ -65,7 +68,7 @@ pub(super) enum Request<'a> {
 pub(super) enum Reply {
     /// To `Pod` and `Hello`.
     Hello(Hello),
-    /// To `Start`.
+    /// To `Start` and `Restore`.
     Started(Started),
     /// To `Exec`. Descriptor: the terminal's master side, if there is one.
     Executed { pid: i32 },

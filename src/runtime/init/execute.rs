@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, FileType, OFlags, access, fchown, fstat, stat},
+    fs::{Access, FileType, Mode, OFlags, access, fchown, fstat, makedev, open, stat},
     io::Errno,
     process::{Uid, fchdir, getcwd, ioctl_tiocsctty},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
@@ -37,14 +37,13 @@ pub(super) fn stdio(stdio: Stdio, terminal: Option<Terminal>, user: &Identity) -
             for stream in [&stdin, &stdout, &stderr] {
                 give(stream, user)?;
             }
-            dup2_stdin(&stdin).at(Step::Stdio, "stdin")?;
+            dup2_stdin(null_inside(stdin)?).at(Step::Stdio, "stdin")?;
             dup2_stdout(&stdout).at(Step::Stdio, "stdout")?;
             dup2_stderr(&stderr).at(Step::Stdio, "stderr")?;
             Ok(None)
         }
         (Stdio::Terminal, Some(Terminal { master, slave })) => {
             give(&slave, user)?;
-            ioctl_tiocsctty(&slave).at(Step::Console, "controlling terminal")?;
             dup2_stdin(&slave).at(Step::Stdio, "stdin")?;
             dup2_stdout(&slave).at(Step::Stdio, "stdout")?;
             dup2_stderr(&slave).at(Step::Stdio, "stderr")?;
@@ -52,6 +51,28 @@ pub(super) fn stdio(stdio: Stdio, terminal: Option<Terminal>, user: &Identity) -
         }
         (Stdio::Terminal, None) => Err(LaunchError::new(Step::Console, "was not made")),
     }
+}
+
+/// The container's own null device in place of the host's: a mount of the host that a process holds open keeps it from
+/// being checkpointed. A container that has none keeps the host's.
+fn null_inside(stdin: OwnedFd) -> Result<OwnedFd, LaunchError> {
+    if !is_null(&stdin)? {
+        return Ok(stdin);
+    }
+    match open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK, Mode::empty()) {
+        Ok(own) if is_null(&own)? => Ok(own),
+        _ => Ok(stdin),
+    }
+}
+
+fn is_null(stream: &OwnedFd) -> Result<bool, LaunchError> {
+    let found = fstat(stream).at(Step::Stdio, "stat")?;
+    Ok(FileType::from_raw_mode(found.st_mode).is_char_device() && found.st_rdev == makedev(1, 3))
+}
+
+/// Makes the standard streams' terminal that of the session, which this process leads.
+pub(super) fn control_terminal() -> Result<(), LaunchError> {
+    ioctl_tiocsctty(rustix::stdio::stdin()).at(Step::Console, "controlling terminal")
 }
 
 /// Lets the user open a stream once more, as `/dev/stdout`. Only what was made for this process: not the null device,

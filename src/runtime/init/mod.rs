@@ -17,6 +17,7 @@ mod mask;
 mod mounts;
 mod namespaces;
 mod pause;
+mod restore;
 mod rootfs;
 mod sysctl;
 
@@ -30,6 +31,7 @@ use rustix::fs::Mode;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzz::passwd as fuzz_passwd;
 pub(super) use pause::pause;
+pub(super) use restore::restore;
 
 use super::{
     cgroup::Entrance,
@@ -89,7 +91,8 @@ pub(super) fn container(
     mask::apply(plan, &root, null)?;
     rootfs::finish(plan, root)?;
     namespaces::keyring(&plan.id)?;
-    become_program(&plan.process, &plan.confinement, &user, stdio, terminal, reporter)
+    let birth = Birth::Before;
+    become_program(&plan.process, &plan.confinement, &user, stdio, terminal, birth, reporter)
 }
 
 /// Becomes another process of a running container.
@@ -109,7 +112,17 @@ pub(super) fn exec(
         Stdio::Terminal => Some(console::open(&Root::open_host("/").at(Step::Rootfs, "/")?)?),
         Stdio::Pipes { .. } => None,
     };
-    become_program(&plan.process, &plan.confinement, target.user, stdio, terminal, reporter)
+    become_program(&plan.process, &plan.confinement, target.user, stdio, terminal, Birth::Last, reporter)
+}
+
+/// When a process comes into the PID namespace in which its container's processes see it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Birth {
+    /// It is there already. The container's first process has nobody to fear but those that it shares the namespace with.
+    Before,
+    /// With its last steps. Processes of the container that may trace others (`CAP_SYS_PTRACE`) never see it with the
+    /// host's root, descriptors or capabilities.
+    Last,
 }
 
 /// The rest, the same for both: nothing of the host is in reach any more.
@@ -119,6 +132,7 @@ fn become_program(
     user: &Identity,
     stdio: Stdio,
     terminal: Option<console::Terminal>,
+    birth: Birth,
     reporter: &Reporter,
 ) -> Result<Infallible, LaunchError> {
     let console: Option<OwnedFd> = execute::stdio(stdio, terminal, user)?;
@@ -132,6 +146,12 @@ fn become_program(
     }
     let program = execute::Program::find(process, user)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    if birth == Birth::Last {
+        super::launch::go_on_as_sibling(0, reporter)?;
+    }
+    if console.is_some() {
+        execute::control_terminal()?;
+    }
     // The filter may not allow any of this.
     reporter.ready(user, console.as_ref().map(AsFd::as_fd))?;
     drop(console);

@@ -72,9 +72,10 @@ pub(super) fn become_root() -> Result<(), LaunchError> {
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Step::Credentials, "uid 0")
 }
 
-/// Goes into all namespaces of a container's process but the PID namespace, which this process was born into.
+/// Goes into all namespaces of a container's process but the PID namespace, which only children are born into.
 pub(super) fn enter_container(process: BorrowedFd<'_>, user: bool) -> Result<(), LaunchError> {
-    let mut kinds = ThreadNameSpaceType::MOUNT
+    let mut kinds = ThreadNameSpaceType::PROCESS_ID
+        | ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::CONTROL_GROUP
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION

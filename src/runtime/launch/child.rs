@@ -45,12 +45,16 @@ pub(super) fn spawn(
     }
 }
 
-/// Goes on in a new process with other namespaces, a sibling of this one, which ends. For what has to be owned by a
-/// user namespace that this process has entered since it was made.
+/// Goes on in a new process with other namespaces, a sibling of this one, which ends, in a session of its own. For what
+/// has to be owned by a user namespace that this process has entered since it was made, and to be born into a PID
+/// namespace that it has chosen for its children.
 pub(in crate::runtime) fn go_on_as_sibling(flags: i32, reporter: &Reporter) -> Result<(), LaunchError> {
     let clone = Clone3 { flags: flags | libc::CLONE_PARENT, cgroup: None };
     match clone.call().at(Step::Clone, "process in the user namespace")? {
-        Cloned::Child => reporter.wait_for_adoption(),
+        Cloned::Child => {
+            reporter.wait_for_adoption()?;
+            rustix::process::setsid().map(drop).at(Step::Clone, "session")
+        }
         Cloned::Parent { pidfd, .. } => {
             use std::os::fd::AsFd as _;
             let reported = reporter.spawned(pidfd.as_fd());

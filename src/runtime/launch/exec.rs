@@ -20,5 +20,5 @@ pub fn exec(plan: &ExecPlan, target: &Target<'_>, stdio: Stdio) -> Result<Launch
         }
     };
     let clone = Clone3 { flags: 0, cgroup: entrance.directory() };
-    parent::launch(&clone, Some(target.pidfd), |reporter| init::exec(plan, target, stdio, entrance, reporter))
+    parent::launch(&clone, None, |reporter| init::exec(plan, target, stdio, entrance, reporter))
 }

@@ -12,6 +12,7 @@ mod parent;
 mod pin;
 mod pod;
 mod protocol;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use exec::exec;
 pub use pin::unpin;
 pub use pod::pod;
 pub(super) use protocol::Reporter;
+pub use restore::restore;
 
 use serde::{Deserialize, Serialize};
 

@@ -21,10 +21,14 @@ pub(crate) enum Requirement {
     Openssl,
     /// The kernel's AppArmor.
     AppArmor,
+    /// AppArmor's `apparmor_parser`, which loads profiles.
+    AppArmorParser,
     /// The kernel's SCTP.
     Sctp,
     /// Debian's `containernetworking-plugins`.
     CniPlugins,
+    /// `criu` that works on this kernel.
+    Criu,
     /// `iptables` that can list rules here; the portmap plugin uses it.
     Iptables,
 }
@@ -45,6 +49,7 @@ impl Requirement {
             Self::Openssl => runs("openssl", "version"),
             Self::AppArmor => std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with('Y')),
+            Self::AppArmorParser => runs("apparmor_parser", "--version"),
             Self::Sctp => nix::sys::socket::socket(
                 nix::sys::socket::AddressFamily::Inet,
                 nix::sys::socket::SockType::Stream,
@@ -55,6 +60,7 @@ impl Requirement {
             Self::CniPlugins => ["bridge", "host-local", "portmap", "tuning"]
                 .iter()
                 .all(|plugin| file(&format!("/usr/lib/cni/{plugin}"))),
+            Self::Criu => runs("criu", "check"),
             Self::Iptables => runs("iptables", "--list-rules"),
         }
     }

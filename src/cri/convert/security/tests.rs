@@ -66,6 +66,13 @@ fn the_old_words_count_only_when_the_new_messages_are_absent() {
     }
     let both = wire::LinuxContainerSecurityContext { apparmor: security_profile(1, ""), ..old("localhost/mine") };
     assert_eq!(apparmor(both), Ok(Some(Profile::Unconfined)));
+    for named in ["mine", "localhost/mine"] {
+        let both =
+            wire::LinuxContainerSecurityContext { apparmor: security_profile(2, named), ..old("localhost/other") };
+        assert_eq!(apparmor(both), Ok(Some(Profile::Localhost("mine".to_owned()))), "{named}");
+    }
+    let empty = wire::LinuxContainerSecurityContext { apparmor: security_profile(2, "localhost/"), ..old("") };
+    apparmor(empty).expect_err("no name");
     let seccomp = wire::LinuxContainerSecurityContext {
         seccomp_profile_path: "localhost//a.json".to_owned(),
         ..Default::default()
