@@ -87,24 +87,24 @@ impl Container {
         let mut config = shell(name, &kind.script());
         config.image.get_or_insert_default().image = image.to_owned();
         share_pids_as(&mut config, pod_config);
+        let mut may_be_there = false;
         let id = loop {
             let create = async |daemon: &Daemon| daemon.try_create(pod, &config, pod_config).await;
-            let was_repeated = match actor.call(&format!("create {name}, {kind:?}, of {image}"), create).await {
+            let answer = actor.call(&format!("create {name}, {kind:?}, of {image}"), create).await;
+            may_be_there |= actor.repeated;
+            match answer {
                 Ok(id) => break id,
                 Err(status) if status.code() == Code::NotFound => {
                     actor.insist(&format!("pull {image}"), async |daemon| pull(daemon, image).await).await;
-                    continue;
                 }
                 Err(_) if actor.world.promises.borrow().was_killed(pod) => return None,
+                // An earlier attempt has done it, and its answer was lost.
                 Err(status) => {
-                    let repeated = actor.repeated && status.code() == Code::AlreadyExists;
-                    actor.expect(repeated, || format!("create {name}: {status:?}"));
-                    repeated
+                    let is_there = may_be_there && status.code() == Code::AlreadyExists;
+                    actor.expect(is_there, || format!("create {name}: {status:?}"));
+                    break actor.insist("find it", async |daemon| find(daemon, pod, name).await).await;
                 }
-            };
-            // Its answer was lost.
-            actor.expect(was_repeated, || "it was there before".to_owned());
-            break actor.insist("find it", async |daemon| find(daemon, pod, name).await).await;
+            }
         };
         actor.world.promises.borrow_mut().made(&id);
         let logs = vec![PathBuf::from(&pod_config.log_directory).join(&config.log_path)];

@@ -4,6 +4,8 @@
 //! The steps are the fault points of `src/fault.rs`. A first life in which nothing happens tells which there are and how
 //! often each is passed; then a life is lived for each of those moments. Needs the feature `fault-points`.
 
+#![expect(clippy::print_stdout, reason = "the lives are shown when one fails")]
+
 #[path = "../it/support/mod.rs"]
 #[macro_use]
 #[expect(dead_code, unused_imports, reason = "other tests need more of it")]

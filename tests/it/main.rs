@@ -37,3 +37,4 @@ mod resources;
 mod restart;
 mod save;
 mod trust;
+mod wedge;

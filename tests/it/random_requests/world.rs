@@ -234,7 +234,7 @@ impl World {
             }
             _ => {
                 let request = self.dice.disturb(StatusRequest { verbose: true });
-                self.answered(&request, runtime.status(request.clone()).await);
+                self.answered(&request, runtime.status(request).await);
             }
         }
     }
@@ -326,8 +326,7 @@ impl World {
     pub(super) async fn end(mut self) {
         self.check().await;
         // A sequence of one kind alone would show nothing.
-        println!("{} requests taken, {} refused", self.taken, self.refused);
-        assert!(self.taken > 50 && self.refused > 50);
+        assert!(self.taken > 50 && self.refused > 50, "{} requests taken, {} refused", self.taken, self.refused);
         for pod in std::mem::take(&mut self.pods).into_keys() {
             self.daemon.remove_pod(&pod).await;
         }

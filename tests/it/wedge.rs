@@ -1,0 +1,100 @@
+//! Something that is stuck holds up nothing else.
+
+use std::{fs, process::Stdio};
+
+use berth::wire::{
+    ContainerState, ImageSpec, ListContainerStatsRequest, ListContainersRequest, ListPodSandboxRequest,
+    ListPodSandboxStatsRequest, PullImageRequest, StopPodSandboxRequest,
+};
+use nix::{
+    sys::{ptrace, wait::waitpid},
+    unistd::Pid,
+};
+
+use crate::support::{Archive, Daemon, Fault, FaultyRegistry, container, eventually, pod, shell};
+
+/// The whole life of another pod, and questions about all.
+async fn expect_others_go_on(daemon: &Daemon) {
+    let config = pod(daemon, "other");
+    let other = daemon.run_pod(&config).await;
+    let id = daemon.run(&other, &container("c", &["sleep", "1000"]), &config).await;
+    assert_eq!(daemon.exec(&id, &["echo", "word"]).await, "word");
+    daemon.runtime().list_pod_sandbox(ListPodSandboxRequest::default()).await.expect("list pods");
+    daemon.runtime().list_containers(ListContainersRequest::default()).await.expect("list containers");
+    daemon.runtime().list_container_stats(ListContainerStatsRequest::default()).await.expect("statistics");
+    daemon.runtime().list_pod_sandbox_stats(ListPodSandboxStatsRequest::default()).await.expect("statistics");
+    daemon.stop(&id, 0).await;
+    daemon.remove_pod(&other).await;
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_die_holds_up_no_other_pod_and_not_its_own_stop() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "stuck");
+    let stuck = daemon.run_pod(&config).await;
+    let id = daemon.run(&stuck, &shell("c", "sleep 1000 & wait"), &config).await;
+    let pid = daemon.container_pid(&id).await;
+    // A traced process that is killed stays until its tracer has looked, and the PID 1 of its namespace cannot end before:
+    // to the engine that is a process in a system call that hangs.
+    let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    eventually("the shell has its child", async || !children().is_empty()).await;
+    let child = Pid::from_raw(children().trim().parse().expect("one child"));
+    ptrace::seize(child, ptrace::Options::empty()).expect("trace the child");
+
+    let mut runtime = daemon.runtime();
+    let request = StopPodSandboxRequest { pod_sandbox_id: stuck.clone() };
+    let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
+    expect_others_go_on(&daemon).await;
+    stop.await.expect("the task").expect("the stop is answered");
+    assert!(fs::exists(format!("/proc/{pid}")).expect("look for it"), "it has died");
+    expect_others_go_on(&daemon).await;
+
+    waitpid(child, None).expect("let it go");
+    let has_ended = async || daemon.status(&id).await.state() == ContainerState::ContainerExited;
+    eventually("the container is known to have ended", has_ended).await;
+    daemon.remove_pod(&stuck).await;
+}
+
+#[tokio::test]
+async fn a_silent_registry_holds_up_no_other_pull_and_no_pod() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let silent = FaultyRegistry::start(Archive::busybox(), Fault::Silent).await;
+    let sound = FaultyRegistry::start(Archive::busybox(), Fault::None).await;
+    let pull = |image: String| {
+        let mut images = daemon.image();
+        let image = Some(ImageSpec { image, ..Default::default() });
+        tokio::spawn(async move { images.pull_image(PullImageRequest { image, ..Default::default() }).await })
+    };
+    let hanging: Vec<_> = (0..8).map(|_| pull(silent.image())).collect();
+    eventually("the silent registry is asked", async || silent.requests() > 0).await;
+    pull(sound.image()).await.expect("the task").expect("pull from the other registry");
+    expect_others_go_on(&daemon).await;
+    assert!(hanging.iter().all(|pull| !pull.is_finished()), "something was answered by the silent one");
+    for pull in hanging {
+        pull.abort();
+        pull.await.expect_err("it was given up");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_up_nobody_and_its_command_ends_with_it() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let mut client = daemon.cli(&["exec", "-i", &id, "yes"]);
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("run berth");
+    let runs = async || daemon.try_exec(&id, &["pidof", "yes"], 30).await.expect("execute").exit_code == 0;
+    eventually("the command runs", runs).await;
+    expect_others_go_on(&daemon).await;
+    assert!(runs().await, "the command has ended");
+    client.kill().expect("kill the client");
+    client.wait().expect("wait for the client");
+    eventually("the command has ended", async || !runs().await).await;
+}
