@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     note,
-    poll::Poller,
+    poll::{EventFlags, Poller, Token, Watched},
     stdio::{Ends, Stdio},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         wire::{ContainerIo, Failure, Held, Started},
     },
     runtime::{
-        cgroup::{Cgroup, Hierarchy},
+        cgroup::{self, Cgroup, Hierarchy},
         checkpoint::Restore,
         launch::{self, Identity, Launched, PodInit},
         plan::ContainerPlan,
@@ -43,8 +43,31 @@ pub(super) struct Container {
     user: Identity,
     started_at: Timestamp,
     cgroup: Cgroup,
+    oom: Option<OomWatch>,
     state: State,
     pub stdio: Stdio,
+}
+
+/// Kills for memory in a cgroup that may be gone, with the count, before its container's end is heard of.
+#[derive(Debug)]
+struct OomWatch {
+    events: Watched,
+    seen: bool,
+}
+
+impl OomWatch {
+    fn new(cgroup: &Cgroup, poller: &mut Poller) -> Option<Self> {
+        let events = poller.watch(cgroup.memory_events()?, Some(EventFlags::PRI)).ok()?;
+        Some(Self { events, seen: false })
+    }
+
+    fn look(&mut self) {
+        match cgroup::oom_kills(&self.events) {
+            Ok(kills) => self.seen |= kills > 0,
+            // The file would be told of for ever.
+            Err(_) => drop(self.events.set_interest(None)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +100,8 @@ impl Container {
             clear(&cgroup);
             Failure::system("watch stdio", &error)
         })?;
-        Ok(Self { id: plan.id.clone(), pid, pidfd, user, started_at, cgroup, state: State::Running, stdio })
+        let oom = OomWatch::new(&cgroup, poller);
+        Ok(Self { id: plan.id.clone(), pid, pidfd, user, started_at, cgroup, oom, state: State::Running, stdio })
     }
 
     pub(super) fn id(&self) -> &Id {
@@ -137,6 +161,12 @@ impl Container {
         self.cgroup.kill().map_err(|error| Failure::caused("kill processes", &error))
     }
 
+    /// Takes note of kills for memory, if the event is about those of this container.
+    pub(super) fn note_oom(&mut self, token: Token) -> bool {
+        let own = self.oom.as_mut().filter(|oom| oom.events.token() == token);
+        own.map(OomWatch::look).is_some()
+    }
+
     /// Goes on in a new log file.
     pub(super) fn reopen_log(&mut self) -> Result<(), Failure> {
         if self.has_ended() { Err(Failure::NotRunning) } else { self.stdio.reopen_log() }
@@ -146,7 +176,11 @@ impl Container {
     pub(super) fn main_ended(&mut self, code: i32, buffer: &mut [u8]) {
         let at = Timestamp::now();
         // The count goes away with the cgroup. It began with the container's cgroup, so any kill was in this run.
-        let oom = self.cgroup.oom_kills().is_ok_and(|kills| kills > 0);
+        let oom = self.cgroup.oom_kills().is_ok_and(|kills| kills > 0)
+            || self.oom.take().is_some_and(|mut oom| {
+                oom.look();
+                oom.seen
+            });
         // The kernel has killed a PID namespace of its own with its first process, but there may be none of its own.
         if let Err(error) = self.cgroup.kill() {
             note("kill what a container left behind", &error);

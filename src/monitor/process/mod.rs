@@ -128,7 +128,9 @@ impl Monitor {
             self.accept();
         } else if self.connections.iter().any(|connection| connection.token() == token) {
             self.serve(token, flags);
-        } else if !self.waiting.handle(token, flags, Instant::now()) {
+        } else if !self.containers.iter_mut().any(|container| container.note_oom(token))
+            && !self.waiting.handle(token, flags, Instant::now())
+        {
             for container in &mut self.containers {
                 match container.stdio.handle(token, flags, self.buffer.get()) {
                     Ok(true) => break,

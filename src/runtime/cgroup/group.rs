@@ -1,6 +1,7 @@
 //! One cgroup.
 
 use std::{
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -130,6 +131,15 @@ impl Cgroup {
         match &*self.hierarchy.0 {
             Layout::V1(layout) => layout.oom_kills(&self.path),
             Layout::V2(layout) => layout.oom_kills(&self.path),
+        }
+    }
+
+    /// Opens the file that tells of kills for memory while they happen (`POLLPRI`), of a cgroup that may be gone with the
+    /// count when its last process is: systemd removes its scopes then. `None` for others, and where nothing tells.
+    pub fn memory_events(&self) -> Option<OwnedFd> {
+        match &*self.hierarchy.0 {
+            Layout::V2(layout) if Scope::of(&self.path).is_some() => layout.memory_events(&self.path),
+            _ => None,
         }
     }
 

@@ -15,6 +15,7 @@ mod file;
 mod group;
 mod kill;
 mod limits;
+mod memory_events;
 mod metrics;
 mod mount;
 mod setting;
@@ -36,6 +37,7 @@ pub use entrance::Entrance;
 pub use error::Error;
 pub use group::Cgroup;
 pub use limits::{InvalidLimit, Limits};
+pub use memory_events::oom_kills;
 pub use metrics::{DeviceIo, Metrics, Throttling};
 pub use stats::{Cpu, Io, Memory, Pressure, Stall, Stats};
 

@@ -10,9 +10,12 @@ mod weight;
 
 pub(super) use weight::from_shares;
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
-use super::{Entrance, Error, Limits, Metrics, Stats, file, setting, tree};
+use super::{Entrance, Error, Limits, Metrics, Stats, file, memory_events, setting, tree};
 use crate::types::Resources;
 
 /// The mounted hierarchy.
@@ -69,6 +72,11 @@ impl Layout {
     pub(super) fn oom_kills(&self, path: &Path) -> Result<u64, Error> {
         let events = file::read_if_present(&self.directory(path).join("memory.events"))?;
         Ok(events.and_then(|events| file::keyed(&events, "oom_kill")).unwrap_or(0))
+    }
+
+    /// Opens the file that tells of kills for memory.
+    pub(super) fn memory_events(&self, path: &Path) -> Option<OwnedFd> {
+        memory_events::open(&self.directory(path).join("memory.events"))
     }
 
     /// Measures `path`.
