@@ -12,7 +12,8 @@ use std::{
 
 use super::{
     note,
-    poll::{EventFlags, Poller, Token, Watched},
+    oom::OomWatch,
+    poll::{Poller, Token},
     stdio::{Ends, Stdio},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
         wire::{ContainerIo, Failure, Held, Started},
     },
     runtime::{
-        cgroup::{self, Cgroup, Hierarchy},
+        cgroup::{Cgroup, Hierarchy},
         checkpoint::Restore,
         launch::{self, Identity, Launched, PodInit},
         plan::ContainerPlan,
@@ -46,28 +47,6 @@ pub(super) struct Container {
     oom: Option<OomWatch>,
     state: State,
     pub stdio: Stdio,
-}
-
-/// Kills for memory in a cgroup that may be gone, with the count, before its container's end is heard of.
-#[derive(Debug)]
-struct OomWatch {
-    events: Watched,
-    seen: bool,
-}
-
-impl OomWatch {
-    fn new(cgroup: &Cgroup, poller: &mut Poller) -> Option<Self> {
-        let events = poller.watch(cgroup.memory_events()?, Some(EventFlags::PRI)).ok()?;
-        Some(Self { events, seen: false })
-    }
-
-    fn look(&mut self) {
-        match cgroup::oom_kills(&self.events) {
-            Ok(kills) => self.seen |= kills > 0,
-            // The file would be told of for ever.
-            Err(_) => drop(self.events.set_interest(None)),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -147,6 +126,9 @@ impl Container {
         if !self.is_running() {
             return Err(Failure::NotRunning);
         }
+        if signal.number() == libc::SIGKILL {
+            self.note_kill();
+        }
         match pidfd::send_signal(&self.pidfd, signal.number()) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(Failure::NotRunning),
             result => result.map_err(|error| Failure::system(format!("send {signal}"), &error)),
@@ -158,13 +140,19 @@ impl Container {
         if !self.is_running() {
             return Err(Failure::NotRunning);
         }
+        self.note_kill();
         self.cgroup.kill().map_err(|error| Failure::caused("kill processes", &error))
+    }
+
+    fn note_kill(&self) {
+        if let Some(oom) = &self.oom {
+            oom.killed_on_request();
+        }
     }
 
     /// Takes note of kills for memory, if the event is about those of this container.
     pub(super) fn note_oom(&mut self, token: Token) -> bool {
-        let own = self.oom.as_mut().filter(|oom| oom.events.token() == token);
-        own.map(OomWatch::look).is_some()
+        self.oom.as_mut().is_some_and(|oom| oom.handle(token))
     }
 
     /// Goes on in a new log file.
@@ -177,10 +165,7 @@ impl Container {
         let at = Timestamp::now();
         // The count goes away with the cgroup. It began with the container's cgroup, so any kill was in this run.
         let oom = self.cgroup.oom_kills().is_ok_and(|kills| kills > 0)
-            || self.oom.take().is_some_and(|mut oom| {
-                oom.look();
-                oom.seen
-            });
+            || self.oom.take().is_some_and(|oom| oom.verdict(code == 128 + libc::SIGKILL));
         // The kernel has killed a PID namespace of its own with its first process, but there may be none of its own.
         if let Err(error) = self.cgroup.kill() {
             note("kill what a container left behind", &error);

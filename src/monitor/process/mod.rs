@@ -10,6 +10,7 @@ mod connection;
 mod container;
 mod exec;
 mod log;
+mod oom;
 mod poll;
 mod pty;
 mod reap;

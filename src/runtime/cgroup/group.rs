@@ -134,11 +134,14 @@ impl Cgroup {
         }
     }
 
-    /// Opens the file that tells of kills for memory while they happen (`POLLPRI`), of a cgroup that may be gone with the
-    /// count when its last process is: systemd removes its scopes then. `None` for others, and where nothing tells.
-    pub fn memory_events(&self) -> Option<OwnedFd> {
+    /// Opens the files that tell of kills for memory while they happen (`POLLPRI`), of a cgroup that may be gone with the
+    /// count when its last process is: systemd removes its scopes then. The second one is of the slice that it is in, and
+    /// counts for all of that. `None` for other cgroups, and where nothing tells.
+    pub fn memory_events(&self) -> Option<(OwnedFd, OwnedFd)> {
         match &*self.hierarchy.0 {
-            Layout::V2(layout) if Scope::of(&self.path).is_some() => layout.memory_events(&self.path),
+            Layout::V2(layout) if Scope::of(&self.path).is_some() => {
+                Some((layout.memory_events(&self.path)?, layout.memory_events(self.path.parent()?)?))
+            }
             _ => None,
         }
     }

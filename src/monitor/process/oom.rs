@@ -1,0 +1,64 @@
+//! Kills for memory in a cgroup that may be gone, with the count, before its container's end is heard of.
+
+use std::{cell::Cell, os::fd::OwnedFd};
+
+use super::poll::{EventFlags, Poller, Token, Watched};
+use crate::runtime::cgroup::{self, Cgroup};
+
+/// Watches for kills while they happen.
+#[derive(Debug)]
+pub(super) struct OomWatch {
+    events: Watched,
+    seen: bool,
+    /// The same for the whole pod, and its count when this container began.
+    pod: (OwnedFd, u64),
+    /// A daemon had the container killed.
+    on_request: Cell<bool>,
+}
+
+impl OomWatch {
+    /// Begins, for a container that runs already; `None` where the count stays as long as the monitor wants.
+    pub(super) fn new(cgroup: &Cgroup, poller: &mut Poller) -> Option<Self> {
+        let (own, pod) = cgroup.memory_events()?;
+        let kills = cgroup::oom_kills(&pod).ok()?;
+        let events = poller.watch(own, Some(EventFlags::PRI)).ok()?;
+        let mut watch = Self { events, seen: false, pod: (pod, kills), on_request: Cell::default() };
+        watch.look();
+        Some(watch)
+    }
+
+    /// Takes note of an event, if it is its own.
+    pub(super) fn handle(&mut self, token: Token) -> bool {
+        let is_own = self.events.token() == token;
+        if is_own {
+            self.look();
+        }
+        is_own
+    }
+
+    /// Takes note that the container is about to be killed because a daemon wants it.
+    pub(super) fn killed_on_request(&self) {
+        self.on_request.set(true);
+    }
+
+    /// Whether the kernel killed for memory, at the end of the main process. What came too fast to be seen is told from
+    /// the pod's count, if nobody else can have killed it.
+    pub(super) fn verdict(mut self, by_sigkill: bool) -> bool {
+        let is_known = self.look();
+        let (pod, before) = &self.pod;
+        let guess =
+            || by_sigkill && !self.on_request.get() && cgroup::oom_kills(pod).is_ok_and(|kills| kills > *before);
+        self.seen || (!is_known && guess())
+    }
+
+    /// Reads the count; says whether there still was one.
+    fn look(&mut self) -> bool {
+        let kills = cgroup::oom_kills(&self.events);
+        match kills {
+            Ok(kills) => self.seen |= kills > 0,
+            // The file would be told of for ever.
+            Err(_) => drop(self.events.set_interest(None)),
+        }
+        kills.is_ok()
+    }
+}
