@@ -36,6 +36,7 @@ async fn a_process_that_does_not_die_holds_up_no_other_pod_and_not_its_own_stop(
     let stuck = daemon.run_pod(&config).await;
     let id = daemon.run(&stuck, &shell("c", "sleep 1000 & wait"), &config).await;
     let pid = daemon.container_pid(&id).await;
+    let monitor = daemon.monitor_pid(&id).await;
     // A traced process that is killed stays until its tracer has looked, and the PID 1 of its namespace cannot end before:
     // to the engine that is a process in a system call that hangs.
     let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
@@ -54,6 +55,7 @@ async fn a_process_that_does_not_die_holds_up_no_other_pod_and_not_its_own_stop(
     waitpid(child, None).expect("let it go");
     let has_ended = async || daemon.status(&id).await.state() == ContainerState::ContainerExited;
     eventually("the container is known to have ended", has_ended).await;
+    eventually("its monitor has ended, too", async || !fs::exists(format!("/proc/{monitor}")).unwrap_or(true)).await;
     daemon.remove_pod(&stuck).await;
 }
 

@@ -79,7 +79,8 @@ struct Monitor {
 struct Shutdown {
     /// Whom to answer: connections and their requests.
     askers: Vec<(Token, u32)>,
-    until: Instant,
+    /// When they are answered at the latest; `None` when that is done, and only the last process's end is waited for.
+    until: Option<Instant>,
 }
 
 /// What all reads go through. It does not exist before the first of them.
@@ -145,7 +146,7 @@ impl Monitor {
     /// When there is something to do although nothing happens.
     fn deadline(&self) -> Option<Instant> {
         let containers = self.containers.iter().filter_map(Container::deadline).min();
-        let shutdown = self.shutdown.as_ref().map(|shutdown| shutdown.until);
+        let shutdown = self.shutdown.as_ref().and_then(|shutdown| shutdown.until);
         [containers, shutdown, self.accept_again].into_iter().flatten().min()
     }
 
@@ -262,26 +263,35 @@ impl Monitor {
         {
             note("kill the pod's init", &error);
         }
-        let until = Instant::now() + SHUTDOWN;
-        let shutdown = self.shutdown.get_or_insert(Shutdown { askers: Vec::new(), until });
+        let shutdown = self.shutdown.get_or_insert(Shutdown { askers: Vec::new(), until: None });
+        shutdown.until.get_or_insert_with(|| Instant::now() + SHUTDOWN);
         shutdown.askers.push((token, sequence));
     }
 
-    /// Finishes a shutdown when all has ended. If that takes too long the pod goes on as it is.
+    /// Finishes a shutdown when all has ended. If that takes too long it is said so, and the pod ends when it can.
     fn shutdown_done(&mut self) -> bool {
         let Some(Shutdown { askers, until }) = self.shutdown.take() else { return false };
         let ended =
             self.pod.init.is_none() && self.execs.is_empty() && self.containers.iter().all(Container::has_ended);
-        if !ended && Instant::now() < until {
+        if !ended && until.is_none_or(|until| Instant::now() < until) {
             self.shutdown = Some(Shutdown { askers, until });
             return false;
         }
         let result = if ended { self.take_down() } else { Err(Failure::Lingering) };
+        let is_awaited = !askers.is_empty();
         for (token, sequence) in askers {
             let answer = result.clone().map(|()| (Reply::Done, vec![]));
             self.with_connection(token, |connection| connection.answer(sequence, answer));
         }
-        result.is_ok()
+        match result {
+            Err(Failure::Lingering) => {
+                self.shutdown = Some(Shutdown { askers: Vec::new(), until: None });
+                false
+            }
+            // What could not be taken down is tried again when somebody asks; without anybody it is the daemon's.
+            Err(_) => !is_awaited,
+            Ok(()) => true,
+        }
     }
 
     /// Removes what the pod has on the host.

@@ -41,7 +41,7 @@ impl Leftovers {
     pub(crate) fn find(directory: &Path, mark: &str, rules: &str) -> Self {
         Self {
             mounts: mounts_below(directory),
-            processes: processes(mark),
+            processes: processes(directory, mark),
             cgroups: own_cgroups(mark)
                 .iter()
                 .flat_map(|own| directories_below(own))
@@ -122,8 +122,9 @@ fn mounts_below(directory: &Path) -> Vec<PathBuf> {
     points.filter(|point| point.starts_with(directory)).collect()
 }
 
-/// Processes that have the mark in their environment (the engine's) or are in a cgroup of that name (containers').
-fn processes(mark: &str) -> Vec<(i32, String)> {
+/// Processes that have the mark in their environment (the engine's), a log in the directory (monitors), or are in a cgroup
+/// of that name (containers').
+fn processes(directory: &Path, mark: &str) -> Vec<(i32, String)> {
     let mut found = Vec::new();
     for entry in entries(Path::new("/proc")) {
         let Some(pid) = entry.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else {
@@ -132,8 +133,9 @@ fn processes(mark: &str) -> Vec<(i32, String)> {
         // Environments and command lines have NULs between their words.
         let text = |name| String::from_utf8_lossy(&fs::read(entry.join(name)).unwrap_or_default()).replace('\0', " ");
         let is_engine = text("environ").contains(&format!("BERTH_TEST_MARK={mark} "));
+        let is_monitor = fs::read_link(entry.join("fd/2")).is_ok_and(|log| log.starts_with(directory.join("run")));
         let is_inside = own_names(mark).iter().any(|name| text("cgroup").contains(&format!("/{name}")));
-        if (is_engine || is_inside) && !text("stat").contains(") Z ") {
+        if (is_engine || is_monitor || is_inside) && !text("stat").contains(") Z ") {
             found.push((pid, text("cmdline")));
         }
     }
