@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
-    io::{self, Read, Write},
+    io::{self, BufWriter, Read, Write},
     os::{
         fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::fs::FileExt as _,
@@ -20,6 +20,7 @@ use rustix::{
 
 use super::{
     Error,
+    durable::write_file_with,
     tar::{self, Header, Kind, Segment, Time, Writer},
     unpack::{self, Attributes, Limits, is_opaque, is_whiteout, shown},
 };
@@ -40,6 +41,15 @@ pub fn pack(directory: &Path, sink: impl Write) -> Result<(), Error> {
     let mut packer = Packer { archive: Writer::new(sink), names: HashMap::new(), piece: vec![0; PIECE] };
     packer.children(root, b"", 0).map_err(|error| error.into_error(directory))?;
     packer.archive.finish()?.flush().map_err(|source| Error::file("archive", directory, source))
+}
+
+/// Writes a directory as an archive into a file, for nobody but its owner to read; a file that is there is replaced when
+/// all has gone well. Blocking.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_into_file(directory: &Path, file: &Path) -> Result<(), Error> {
+    write_file_with(file, 0o600, |file| pack(directory, BufWriter::new(file)))
 }
 
 /// Makes what an archive has in an empty directory; nothing outside of it is touched, whatever the archive says.

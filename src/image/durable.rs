@@ -14,19 +14,30 @@ pub(super) const UNFINISHED: &str = ".tmp-";
 /// Writes a file that then has either its old content or `content`, whatever happens: its name may be lost by a power
 /// loss that comes soon after, but what has that name is whole. Blocking.
 pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let write = |mut file: &File| file.write_all(content).map_err(|source| Error::file("write", path, source));
+    write_file_with(path, 0o666, write)
+}
+
+/// Writes a file as [`write_file`] does, with the content that `write` gives it and, less the umask, this mode.
+pub(super) fn write_file_with(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&File) -> Result<(), Error>,
+) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
     let directory = path.parent().unwrap_or(Path::new("/"));
     let unfinished = directory.join(unfinished_name());
-    let write = || {
-        let mut file = File::create_new(&unfinished)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
-    };
-    write().map_err(|source| {
+    let failed = |source| Error::file("write", path, source);
+    let written = File::options().write(true).create_new(true).mode(mode).open(&unfinished).map_err(failed);
+    let written = written.and_then(|file| {
+        write(&file)?;
+        file.sync_all().and_then(|()| fs::rename(&unfinished, path)).map_err(failed)
+    });
+    if written.is_err() {
         // Left behind, it is cleaned up at the next start.
         let _ = fs::remove_file(&unfinished);
-        Error::file("write", path, source)
-    })
+    }
+    written
 }
 
 /// Makes the names in a directory survive a power loss. Blocking.

@@ -52,7 +52,8 @@ struct Saved {
 
 impl Store {
     /// Begins an archive of these images. A name with a tag or digest saves the image under that name, an id without
-    /// one; `sources` are credentials for what has to be fetched again. The future makes the archive; its error is the reason why the archive ends early.
+    /// one; `sources` are credentials for what has to be fetched again. The future makes the archive; its error is the
+    /// reason why the archive ends early.
     ///
     /// # Errors
     /// When there is no such image, or its documents are not to be had.

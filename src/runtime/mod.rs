@@ -14,6 +14,7 @@ pub(crate) mod fuzz;
 mod init;
 pub mod launch;
 pub mod lsm;
+mod mountinfo;
 pub mod plan;
 pub mod processes;
 pub mod seccomp;

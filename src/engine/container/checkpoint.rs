@@ -6,8 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io::BufWriter,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -80,9 +79,7 @@ impl Origin {
 
     /// Throws the checkpoint away.
     pub(super) fn discard(&self) {
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            tracing::warn!(path = %self.directory.display(), %error, "a used checkpoint is left");
-        }
+        discard(&self.directory);
     }
 }
 
@@ -159,7 +156,7 @@ fn write(container: &Container, plan: &ContainerPlan, criu: &Path, pid: i32, loc
     parts.put(CONFIG, &config(container))?;
     parts.put(SPEC, &crate::runtime::plan::container_spec(plan, &container.pod.config))?;
     parts.put(DESCRIPTION, &description)?;
-    archive(&parts.0, location)
+    directory::pack_into_file(&parts.0, location).map_err(|source| Error::image("write", "a checkpoint", source))
 }
 
 fn pack_changes(upper: &Path, path: &Path) -> Result<(), Error> {
@@ -180,29 +177,6 @@ fn config(container: &Container) -> serde_json::Value {
         "createdTime": container.created_at.to_string(),
         "checkpointedTime": Timestamp::now().to_string(),
     })
-}
-
-/// Writes the archive beside its place first, so that there is never half of one.
-fn archive(parts: &Path, location: &Path) -> Result<(), Error> {
-    let unfinished = location.with_file_name(format!(
-        ".{}.{}",
-        location.file_name().unwrap_or_default().to_string_lossy(),
-        std::process::id()
-    ));
-    let result = (|| {
-        let failed = |operation| move |source: io::Error| Error::file(operation, location, source);
-        // Memory of processes: for nobody but root.
-        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-        let mut writer = BufWriter::new(file.map_err(failed("create"))?);
-        directory::pack(parts, &mut writer).map_err(|source| Error::image("write", "a checkpoint", source))?;
-        writer.flush().map_err(failed("write"))?;
-        writer.get_ref().sync_all().map_err(failed("write"))?;
-        fs::rename(&unfinished, location).map_err(failed("create"))
-    })();
-    if result.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
-    result
 }
 
 /// Unpacks an archive and reads what it says. Blocking.
@@ -242,8 +216,12 @@ impl Parts {
 
 impl Drop for Parts {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "parts of a checkpoint are left");
-        }
+        discard(&self.0);
+    }
+}
+
+fn discard(directory: &Path) {
+    if let Err(error) = fs::remove_dir_all(directory) {
+        tracing::warn!(path = %directory.display(), %error, "parts of a checkpoint are left");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::v1;
+use crate::runtime::mountinfo::unescape;
 
 /// The mounted hierarchies that are used.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,13 +77,6 @@ impl<'a> Entry<'a> {
         let (kind, options) = (superblock.next()?, superblock.nth(1)?);
         Some(Self { kind, mountpoint: unescape(mountpoint).into(), options })
     }
-}
-
-/// Undoes the octal escapes (`\040`) of space, tab, newline and backslash.
-fn unescape(field: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(field.to_owned(), |text, (escape, character)| text.replace(escape, character))
 }
 
 #[cfg(test)]

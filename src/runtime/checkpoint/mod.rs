@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use dump::{Dump, dump};
 pub(super) use mounts::{is_external, source};
 
-use super::plan::{ContainerPlan, PidNamespace};
+use super::plan::{ContainerPlan, PATH, PidNamespace};
 use crate::error::{Classify, Kind, io_kind};
 
 /// The key under which criu knows a pod's network namespace; runc's, too.
@@ -27,8 +27,6 @@ pub(super) const NETWORK_KEY: &str = "extRootNetNS";
 pub(super) const RESTORE_LOG: &str = "restore.log";
 /// Name of the file in which criu tells the restored main process, among the images.
 pub(super) const PID_FILE: &str = "restore.pid";
-/// Where criu is looked for when the daemon has no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why a container cannot be checkpointed or restored.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +87,7 @@ pub struct Restore {
 /// # Errors
 /// When there is none.
 pub fn find_criu() -> Result<PathBuf, Error> {
-    let path = env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
+    let path = env::var("PATH").unwrap_or_else(|_| PATH.to_owned());
     let found = env::split_paths(&path).map(|dir| dir.join("criu")).find(|program| program.is_file());
     found.ok_or(Error::NoCriu(path))
 }

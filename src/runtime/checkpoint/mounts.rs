@@ -1,11 +1,11 @@
 //! Which mounts of a container come from outside, and where from.
 
-use std::{
-    os::unix::ffi::OsStringExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use crate::runtime::plan::{ContainerPlan, MountPlan, MountSource};
+use crate::runtime::{
+    mountinfo::unescape,
+    plan::{ContainerPlan, MountPlan, MountSource},
+};
 
 /// The mount points in `mountinfo` (`proc_pid_mountinfo(5)`) that criu is not to dump: what the plan takes from outside,
 /// with all that is mounted below, and devices of the host that stand in for masked files.
@@ -13,7 +13,7 @@ pub(super) fn external(mountinfo: &str, plan: &ContainerPlan) -> Vec<String> {
     let mut found = Vec::new();
     for line in mountinfo.lines() {
         let Some((mount, file_system)) = line.split_once(" - ") else { continue };
-        let Some(target) = mount.split(' ').nth(4).map(unescaped) else { continue };
+        let Some(target) = mount.split(' ').nth(4).map(unescape) else { continue };
         if within_plan(plan, &target).is_some() || file_system.starts_with("devtmpfs ") {
             found.push(target);
         }
@@ -44,35 +44,4 @@ fn within_plan(plan: &ContainerPlan, target: &str) -> Option<(usize, PathBuf)> {
 /// Whether a mount is made anew at a restore instead of by criu.
 pub(in crate::runtime) fn is_external(source: &MountSource) -> bool {
     matches!(source, MountSource::Bind(_) | MountSource::Image { .. } | MountSource::Cgroup { .. })
-}
-
-/// The kernel writes blanks and the like as `\040`.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = after.get(..3).filter(|_| byte == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(escaped) => {
-                bytes.push(escaped);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    std::ffi::OsString::from_vec(bytes).to_string_lossy().into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_of_the_kernel_are_read() {
-        assert_eq!(unescaped(r"/a\040b\134c"), r"/a b\c");
-        assert_eq!(unescaped(r"/plain\9"), r"/plain\9");
-    }
 }

@@ -4,7 +4,7 @@ use std::{
     fs::DirBuilder,
     io,
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        fd::{BorrowedFd, OwnedFd},
         unix::fs::DirBuilderExt as _,
     },
     path::Path,
@@ -179,16 +179,18 @@ pub(super) fn attach(plan: &ContainerPlan, root: &Root, sources: Sources, images
     for ((mount, source), image) in plan.mounts.iter().zip(sources).zip(images) {
         let target = mount.target.as_str();
         match (source.or(image), &mount.source) {
-            (Some(tree), _) => {
-                let is_directory = FileType::from_raw_mode(fstat(&tree).at(Step::Mount, target)?.st_mode).is_dir();
-                let missing = if is_directory { Missing::Directory } else { Missing::File };
-                let place = root.make(target, missing).at(Step::Mount, target)?;
-                mount::attach(tree.as_fd(), place).at(Step::Mount, target)?;
-            }
+            (Some(tree), _) => attach_tree(&tree, root, target).at(Step::Mount, target)?,
             // An optional source that does not exist.
             (None, MountSource::Bind(_) | MountSource::Image { .. }) => {}
             (None, source) => file_systems::mount(root, target, source, mount.flags, plan.mount_label.as_deref())?,
         }
     }
     Ok(())
+}
+
+/// Mounts a tree at a path, which is made when it is missing.
+pub(super) fn attach_tree(tree: &OwnedFd, root: &Root, path: &str) -> rustix::io::Result<()> {
+    let is_directory = FileType::from_raw_mode(fstat(tree)?.st_mode).is_dir();
+    let place = root.make(path, if is_directory { Missing::Directory } else { Missing::File })?;
+    mount::attach(tree, place)
 }

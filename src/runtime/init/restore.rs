@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, Mode, fstat, mkdirat},
+    fs::{Mode, mkdirat},
     mount::MountAttrFlags,
 };
 
@@ -26,12 +26,9 @@ use crate::{
         checkpoint::{self, NETWORK_KEY, Restore},
         error::{At as _, LaunchError, Step},
         launch::{PodInit, Reporter, Stdio},
-        plan::{ContainerPlan, MountPlan, MountSource},
+        plan::{ContainerPlan, MountPlan, MountSource, PATH},
     },
-    sys::{
-        mount::{self, FileSystem},
-        openat2::{Missing, Root},
-    },
+    sys::{mount::FileSystem, openat2::Root},
 };
 
 /// Where, on the scratch file system, the root is.
@@ -97,11 +94,7 @@ impl Scratch {
     fn put(&self, index: usize, tree: Option<OwnedFd>, planned: &MountPlan) -> Result<(), LaunchError> {
         let (name, target) = (index.to_string(), planned.target.as_str());
         match (tree, &planned.source) {
-            (Some(tree), _) => {
-                let is_directory = FileType::from_raw_mode(fstat(&tree).at(Step::Mount, target)?.st_mode).is_dir();
-                let missing = if is_directory { Missing::Directory } else { Missing::File };
-                mount::attach(&tree, self.root.make(&name, missing).at(Step::Mount, target)?).at(Step::Mount, target)
-            }
+            (Some(tree), _) => mounts::attach_tree(&tree, &self.root, &name).at(Step::Mount, target),
             (None, source @ MountSource::Cgroup { .. }) => {
                 file_systems::mount(&self.root, &name, source, planned.flags, None)
             }
@@ -208,7 +201,7 @@ impl<'a> Command<'a> {
         let path = text(program.as_os_str().as_bytes())?;
         let args = self.args.iter().map(|arg| text(arg.as_bytes())).collect::<Result<Vec<_>, _>>()?;
         // criu runs iptables and the like.
-        let env = [c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
+        let env = [text(format!("PATH={PATH}").as_bytes())?];
         let _ = fs::remove_file(self.restore.images.join(checkpoint::PID_FILE));
         nix::unistd::execve(&path, &args, &env).at(Step::Execute, program.display())
     }

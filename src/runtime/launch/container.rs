@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::{Launched, PodInit, Stdio, cgroup_error, hierarchy, parent};
+use super::{Launched, PodInit, Stdio, in_new_cgroup, parent};
 use crate::{
     runtime::{
         cgroup::Entrance,
@@ -23,13 +23,7 @@ use crate::{
 /// # Errors
 /// On failure nothing is left behind, also not the cgroup.
 pub fn container(plan: &ContainerPlan, pod: &PodInit, stdio: Stdio) -> Result<Launched, LaunchError> {
-    let cgroup = hierarchy()?.create(&plan.cgroup, &plan.limits).map_err(cgroup_error)?;
-    let launched = cgroup.entrance().map_err(cgroup_error).and_then(|entrance| launch(plan, pod, stdio, &entrance));
-    if launched.is_err() {
-        // The first error is the one to tell; what cannot be removed is removed with the pod.
-        let _ = cgroup.remove();
-    }
-    launched
+    in_new_cgroup(plan, |entrance| launch(plan, pod, stdio, entrance))
 }
 
 fn launch(plan: &ContainerPlan, pod: &PodInit, stdio: Stdio, entrance: &Entrance) -> Result<Launched, LaunchError> {

@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     cgroup::{Entrance, Hierarchy},
     error::{LaunchError, Step},
+    plan::ContainerPlan,
 };
 
 /// How long a launch may take; what is not ready by then is killed.
@@ -128,6 +129,20 @@ fn hierarchy() -> Result<&'static Hierarchy, LaunchError> {
     }
     let found = Hierarchy::detect().map_err(cgroup_error)?;
     Ok(FOUND.get_or_init(|| found))
+}
+
+/// Makes a container's cgroup and launches into it. On failure the cgroup is gone, with all that was in it.
+fn in_new_cgroup(
+    plan: &ContainerPlan,
+    launch: impl FnOnce(&Entrance) -> Result<Launched, LaunchError>,
+) -> Result<Launched, LaunchError> {
+    let cgroup = hierarchy()?.create(&plan.cgroup, &plan.limits).map_err(cgroup_error)?;
+    let launched = cgroup.entrance().map_err(cgroup_error).and_then(|entrance| launch(&entrance));
+    if launched.is_err() {
+        // The first error is the one to tell; what cannot be removed is removed with the pod.
+        let _ = cgroup.kill().and_then(|()| cgroup.remove());
+    }
+    launched
 }
 
 /// A cgroup's error, with its causes, as one of a launch.

@@ -198,16 +198,21 @@ impl Conversation {
     }
 
     fn wait(&self) -> Result<(), LaunchError> {
-        loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-            match poll(&mut fds, Some(&timeout)) {
-                Ok(0) => return Err(LaunchError::new(Step::Deadline, "was not finished in time")),
-                Ok(_) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno).at(Step::Protocol, "poll"),
-            }
+        match readable(&self.socket, self.deadline).at(Step::Protocol, "poll")? {
+            true => Ok(()),
+            false => Err(LaunchError::new(Step::Deadline, "was not finished in time")),
+        }
+    }
+}
+
+/// Waits until a descriptor is readable (`true`) or the deadline has come.
+pub(super) fn readable(descriptor: impl AsFd, deadline: Instant) -> rustix::io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&timeout)) {
+            Err(Errno::INTR) => {}
+            ready => return ready.map(|count| count > 0),
         }
     }
 }

@@ -7,15 +7,13 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, Mode, OFlags, openat},
-    io::Errno,
     process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid},
     system::{sethostname, uname},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
-use super::{Launched, PodInit, Stdio, cgroup_error, hierarchy, parent};
+use super::{Launched, PodInit, Stdio, in_new_cgroup, parent, protocol::readable};
 use crate::{
     runtime::{
         cgroup::Entrance,
@@ -36,15 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(100);
 /// # Errors
 /// As [`super::container`], and what criu complains of.
 pub fn restore(plan: &ContainerPlan, restore: &Restore, pod: &PodInit, stdio: Stdio) -> Result<Launched, LaunchError> {
-    let cgroup = hierarchy()?.create(&plan.cgroup, &plan.limits).map_err(cgroup_error)?;
-    let launched =
-        cgroup.entrance().map_err(cgroup_error).and_then(|entrance| launch(plan, restore, pod, stdio, &entrance));
-    if launched.is_err() {
-        // criu may have left processes behind. The first error is the one to tell; what cannot be removed is removed
-        // with the pod.
-        let _ = cgroup.kill().and_then(|()| cgroup.remove());
-    }
-    launched
+    in_new_cgroup(plan, |entrance| launch(plan, restore, pod, stdio, entrance))
 }
 
 fn launch(
@@ -87,27 +77,16 @@ fn in_uts_namespace<T>(pod: &PodInit, act: impl FnOnce() -> Result<T, LaunchErro
 
 /// Waits for criu's end, which it must come to without an error.
 fn wait(criu: &Launched, restore: &Restore) -> Result<(), LaunchError> {
-    let until = Instant::now() + DEADLINE;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&criu.pidfd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => break,
-            Ok(_) => {
-                let status = waitid(WaitId::PidFd(criu.pidfd.as_fd()), WaitIdOptions::EXITED);
-                return match status.at(Step::Restore, "wait for criu")?.and_then(|status| status.exit_status()) {
-                    Some(0) => Ok(()),
-                    _ => Err(failed(restore)),
-                };
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).at(Step::Restore, "wait for criu"),
+    if !readable(&criu.pidfd, Instant::now() + DEADLINE).at(Step::Restore, "wait for criu")? {
+        // The caller kills it with all that is in the cgroup; it is reaped as an orphan.
+        return Err(LaunchError::new(Step::Restore, format!("criu was not done within {} s", DEADLINE.as_secs())));
+    }
+    let status = waitid(WaitId::PidFd(criu.pidfd.as_fd()), WaitIdOptions::EXITED).at(Step::Restore, "wait for criu")?;
+    match status.and_then(|status| status.exit_status()) {
+        Some(0) => Ok(()),
+        _ => {
+            let log = restore.images.join(checkpoint::RESTORE_LOG);
+            Err(LaunchError::new(Step::Restore, checkpoint::complaints(&log)))
         }
     }
-    // The caller kills it with all that is in the cgroup; it is reaped as an orphan.
-    Err(LaunchError::new(Step::Restore, format!("criu was not done within {} s", DEADLINE.as_secs())))
-}
-
-fn failed(restore: &Restore) -> LaunchError {
-    LaunchError::new(Step::Restore, checkpoint::complaints(&restore.images.join(checkpoint::RESTORE_LOG)))
 }

@@ -32,5 +32,6 @@ pub(super) use host::kernel_version;
 pub use mount::{Bind, IdMap, MountFlags, MountPlan, MountSource, ReadOnly};
 pub use oci::{container_spec, pod_spec};
 pub use pod::{PodPlan, UserMaps, pod};
+pub(super) use process::PATH;
 pub use process::ProcessPlan;
 pub use user::{GroupPlan, UserPlan};

@@ -6,7 +6,7 @@ use super::{ContainerRequest, ImageDefaults};
 use crate::{runtime::error::PlanError, types::ContainerConfig};
 
 /// Where programs are looked for when nobody says otherwise.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(in crate::runtime) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program to execute.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
