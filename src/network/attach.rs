@@ -63,7 +63,7 @@ impl Worker {
         match self.set_up(&lease, &netns, &pod_side).await {
             Ok(()) => Ok(Attachment::of(&lease)),
             Err(error) => {
-                // The first error is the one to be told; what cannot be undone now is undone after a restart.
+                // The first error is the one to be told; what cannot be undone now is undone by a detach.
                 if let Err(error) = self.release(pod) {
                     tracing::warn!(?pod, error = crate::error::chain(&error), "half a network is left");
                 }

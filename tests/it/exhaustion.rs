@@ -172,6 +172,12 @@ async fn a_full_disk_of_the_logs() {
     daemon.remove_pod(&full).await;
 }
 
+/// The number that the daemon's next descriptor would have.
+fn lowest_free_descriptor(daemon: &Daemon) -> u64 {
+    let open = Path::new("/proc").join(daemon.pid().to_string()).join("fd");
+    (0..).find(|number: &u64| open.join(number.to_string()).read_link().is_err()).expect("a free number")
+}
+
 #[tokio::test]
 async fn no_more_descriptors() {
     requires!(Root);
@@ -182,11 +188,11 @@ async fn no_more_descriptors() {
     let id = daemon.run(&pod_before, &container("c", &["sleep", "1000"]), &config).await;
 
     let process = Pid::from_raw(daemon.pid());
-    let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("its descriptors").count() as u64;
     let own = getrlimit(Resource::Nofile);
     // The lower limit alone can be set back.
     let limit = |current| Rlimit { current: Some(current), maximum: own.maximum };
-    let before = prlimit(process, Resource::Nofile, limit(open)).expect("take its descriptors away");
+    let free = limit(lowest_free_descriptor(&daemon));
+    let before = prlimit(process, Resource::Nofile, free).expect("take its descriptors away");
     let (code, message) = refused_pod(&daemon, pod(&daemon, "p")).await;
     assert_eq!(code, Code::ResourceExhausted, "{message}");
     assert!(message.contains("Too many open files"), "{message}");
@@ -199,6 +205,10 @@ async fn no_more_descriptors() {
     prlimit(process, Resource::Nofile, before).expect("give its descriptors back");
     eventually("the client that waited is served", async || late.try_wait().expect("wait").is_some()).await;
     assert!(late.wait().expect("wait").success());
+    eventually("nothing is left of the refused pod", async || {
+        fs::read_dir(daemon.path("run").join("pods")).expect("list pods' directories").count() == 1
+    })
+    .await;
     daemon.exec(&id, &["true"]).await;
     daemon.run_pod(&pod(&daemon, "p")).await;
 }

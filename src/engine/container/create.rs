@@ -63,7 +63,10 @@ impl Engine {
         rollback: &mut Rollback,
     ) -> Result<Container, Error> {
         let (engine, removed) = (Arc::clone(self), id.clone());
-        rollback.push("remove the snapshot", async move { engine.remove_snapshot(&removed).await });
+        rollback.push("remove the snapshot", move || {
+            let (engine, removed) = (Arc::clone(&engine), removed.clone());
+            async move { engine.remove_snapshot(&removed).await }
+        });
         let checkpoint = self.checkpoint_of(&id, &mut config).await?;
         let image = &*self.find_image(&config.image).await?;
         let log_path = log_path(&pod.config.log_directory, &config.log_path);

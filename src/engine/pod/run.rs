@@ -57,9 +57,9 @@ impl Engine {
 
         let mut rollback = Rollback::default();
         let (engine, level) = (Arc::clone(&self), pod.selinux_level.clone());
-        rollback.push("give back the level", async move {
+        rollback.push("give back the level", move || {
             engine.release_level(&level);
-            Ok(())
+            std::future::ready(Ok(()))
         });
         match self.make_pod(&pod, &mut rollback).await {
             Ok(()) => {
@@ -84,7 +84,10 @@ impl Engine {
         plan.cgroup = plan.shared_pid.then(|| self.config.cgroup_driver.container(&pod.cgroup, &pod.id));
 
         let dir = pod.dir.clone();
-        rollback.push("remove the pod's directory", async move { blocking(move || remove_dir(&dir)).await });
+        rollback.push("remove the pod's directory", move || {
+            let dir = dir.clone();
+            blocking(move || remove_dir(&dir))
+        });
         make_dirs(&pod.dir, &pod.config.log_directory)?;
         fault::point("pod.run.directory");
 
@@ -97,9 +100,12 @@ impl Engine {
         fault::point("pod.run.monitor");
         let shutdown = Arc::clone(&monitor);
         let (engine, gone) = (Arc::clone(self), Arc::clone(pod));
-        rollback.push("end the monitor", async move {
-            engine.end_monitor(&gone, Some(shutdown)).await;
-            Ok(())
+        rollback.push("end the monitor", move || {
+            let (engine, gone, shutdown) = (Arc::clone(&engine), Arc::clone(&gone), Arc::clone(&shutdown));
+            async move {
+                engine.end_monitor(&gone, Some(shutdown)).await;
+                Ok(())
+            }
         });
 
         let ips = self.attach_network(pod, rollback).await?;
@@ -114,7 +120,10 @@ impl Engine {
             return Ok(Vec::new());
         }
         let (engine, detached) = (Arc::clone(self), Arc::clone(pod));
-        rollback.push("detach the network", async move { engine.detach_network(&detached).await });
+        rollback.push("detach the network", move || {
+            let (engine, detached) = (Arc::clone(&engine), Arc::clone(&detached));
+            async move { engine.detach_network(&detached).await }
+        });
         let attachment = self
             .parts
             .network
