@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::RwLock;
 
-use super::Pod;
+use super::{Contact, Pod};
 use crate::{
     engine::{Engine, Error, EventKind, cpu_rate::CpuRate, names, new_id, rollback::Rollback},
     fault,
@@ -103,7 +103,7 @@ impl Engine {
         rollback.push("end the monitor", move || {
             let (engine, gone, shutdown) = (Arc::clone(&engine), Arc::clone(&gone), Arc::clone(&shutdown));
             async move {
-                engine.end_monitor(&gone, Some(shutdown)).await;
+                engine.end_monitor(&gone, Contact::Monitor(shutdown)).await;
                 Ok(())
             }
         });

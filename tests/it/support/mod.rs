@@ -43,7 +43,7 @@ pub(crate) fn setting(name: &str, default: u64) -> u64 {
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !is_so().await {
-        assert!(started.elapsed() < patience(10), "in vain: {what}");
+        assert!(started.elapsed() < patience(30), "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
