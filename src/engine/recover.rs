@@ -72,7 +72,7 @@ impl Engine {
             };
             let container = Arc::new(Container::recovered(record, pod));
             self.keep_name(names::of_container(&container.config.metadata, &container.pod_id), &container.id);
-            self.containers.insert(&container.id, Arc::clone(&container));
+            self.add_container(&container);
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Engine {
 
     async fn recover_pod(self: &Arc<Self>, pod: &Arc<Pod>, boot: Boot) {
         let held = if boot == Boot::Same && pod.was_ready() { self.find_monitor(pod).await } else { HashMap::new() };
-        let containers = self.containers_of(pod);
+        let containers = pod.containers();
         join_all(containers.iter().map(|container| self.recover_container(container, &held, boot))).await;
         if pod.is_ready() {
             self.watch_pod(pod);

@@ -63,7 +63,7 @@ impl Engine {
         tracing::warn!(pod = %pod.id, "connected to the pod's monitor anew");
         pod.set_ready(monitor, pod.ips());
         let held: HashMap<Id, Held> = snapshot.containers.into_iter().map(|held| (held.id.clone(), held)).collect();
-        for container in self.containers_of(pod) {
+        for container in pod.containers() {
             self.recover_container(&container, &held, Boot::Same).await;
         }
         true

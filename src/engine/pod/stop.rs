@@ -40,7 +40,7 @@ impl Engine {
 
     /// Stops a pod whose gate the caller holds.
     pub(in crate::engine) async fn stop_found_pod(self: &Arc<Self>, pod: &Arc<Pod>) -> Result<(), Error> {
-        let containers = self.containers_of(pod);
+        let containers = pod.containers();
         let kills = containers.iter().map(|container| self.kill_for_stop(container));
         join_all(kills).await;
         fault::point("pod.stop.killed");
@@ -108,7 +108,7 @@ impl Engine {
             return;
         }
         tracing::error!(pod = %pod.id, "the pod's monitor has died; its containers are killed");
-        for container in self.containers_of(pod) {
+        for container in pod.containers() {
             if !container.phase().is_over() {
                 self.kill_cgroup(&container).await;
                 self.record_exit(&container, exit_without_monitor(&container)).await;
