@@ -19,6 +19,7 @@
 //! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.
 
 mod admission;
+mod artifact;
 mod assemble;
 mod check;
 mod chunks;
