@@ -126,7 +126,8 @@ impl Outgoing {
         let links = serde_json::from_slice(&bytes).map_err(malformed)?;
         let unusable = |failure| Error::Unusable { what: "manifest", digest, reason: crate::error::chain(&failure) };
         let media_type = own_media_type(&bytes).map_err(unusable)?;
-        let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64, urls: Vec::new(), annotations: BTreeMap::new() };
+        let descriptor =
+            Descriptor { media_type, digest, size: bytes.len() as u64, urls: Vec::new(), annotations: BTreeMap::new() };
         Ok((OutgoingDocument { descriptor, bytes }, links))
     }
 }

@@ -250,9 +250,8 @@ async fn receive(
             watch.moved(bytes as u64);
         }
     };
-    let receive = pipeline.blocking(move || {
-        ReceivedContent::receive(&store, chunks, &descriptor, &form, store.config.keep_blobs)
-    });
+    let receive = pipeline
+        .blocking(move || ReceivedContent::receive(&store, chunks, &descriptor, &form, store.config.keep_blobs));
     let (received, fed) = tokio::join!(receive, feed(stream, sender, passed));
     // A stream that broke is the reason why there was too little to unpack.
     fed.and(received)

@@ -95,9 +95,7 @@ impl ReceivedContent {
     ) -> Result<Self, Error> {
         let expected = Expected { digest: layer.digest, size: layer.size };
         match (form, form.layer(layer.digest)) {
-            (Form::File(path), Some(digest)) => {
-                store.layers.stage_file(source, expected, digest, path).map(Self::File)
-            }
+            (Form::File(path), Some(digest)) => store.layers.stage_file(source, expected, digest, path).map(Self::File),
             _ => ReceivedLayer::receive(store, source, &layer.media_type, Some(expected), keep_stream)
                 .map(Self::Unpacked),
         }

@@ -9,6 +9,7 @@
 #[macro_use]
 mod support;
 
+mod artifacts;
 mod bad_input;
 mod cdi;
 mod checkpoint;

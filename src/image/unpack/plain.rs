@@ -27,8 +27,7 @@ pub(in crate::image) fn write_file(
     if expected.size > limits.bytes {
         return Err(Error::Limit { what: "bytes", limit: limits.bytes });
     }
-    let failed =
-        |operation| move |source| Error::File { operation, path: shown(path.as_os_str().as_bytes()), source };
+    let failed = |operation| move |source| Error::File { operation, path: shown(path.as_os_str().as_bytes()), source };
     let parent = path.parent().unwrap_or(Path::new(""));
     DirBuilder::new().recursive(true).mode(0o755).create(root.join(parent)).map_err(failed("make the directory of"))?;
     let mut file = File::create_new(root.join(path)).map_err(failed("create"))?;
