@@ -21,6 +21,7 @@ mod escape;
 mod events;
 mod exec;
 mod exhaustion;
+mod hooks;
 mod host;
 mod images;
 mod interactive;
