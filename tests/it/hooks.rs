@@ -148,7 +148,7 @@ async fn hooks_are_run_in_their_order_in_their_namespaces_and_know_the_container
     }
     let root = host.read("createContainer.root");
     assert!(root.lines().any(|name| name == "proc") && root.lines().any(|name| name == "bin"), "{root}");
-    assert_eq!(host.daemon.exec(&id, &["cat", "/etc/made"]).await, "made by a hook\n");
+    assert_eq!(host.daemon.exec(&id, &["cat", "/etc/made"]).await, "made by a hook");
 
     let bundle = PathBuf::from(host.state("poststart")["bundle"].as_str().expect("a bundle"));
     let config: Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).expect("read")).expect("JSON");
