@@ -9,6 +9,7 @@
 #[macro_use]
 mod support;
 
+mod artifacts;
 mod bad_input;
 mod cdi;
 mod checkpoint;
@@ -20,6 +21,7 @@ mod escape;
 mod events;
 mod exec;
 mod exhaustion;
+mod hooks;
 mod host;
 mod images;
 mod interactive;

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod create;
+pub(super) mod hooks;
 mod list;
 mod log;
 mod phase;

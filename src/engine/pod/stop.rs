@@ -6,7 +6,11 @@ use futures_util::future::{join_all, try_join, try_join_all};
 
 use super::Pod;
 use crate::{
-    engine::{Engine, Error, EventKind, container::Container, recover::exit_without_monitor},
+    engine::{
+        Engine, Error, EventKind,
+        container::{Container, hooks},
+        recover::exit_without_monitor,
+    },
     error::chain,
     fault,
     monitor::client::Monitor,
@@ -44,6 +48,8 @@ impl Engine {
         let kills = containers.iter().map(|container| self.kill_for_stop(container));
         join_all(kills).await;
         fault::point("pod.stop.killed");
+        let ended = containers.iter().filter(|container| container.phase().is_over());
+        join_all(ended.map(|container| hooks::finished(container))).await;
         // The monitor's own records of their ends go with it: after this the database has them.
         try_join(self.detach_network(pod), self.save_containers(&containers)).await?;
         fault::point("pod.stop.network");

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     monitor::{
         record,
-        wire::{Hello, PROTOCOL, Reply, Request, socket},
+        wire::{Failure, HOOKS, Hello, PROTOCOL, Reply, Request, socket},
     },
     runtime::{
         checkpoint::Restore,
@@ -30,6 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Monitor {
     link: Link,
+    protocol: u32,
     pid: i32,
     init: Option<i32>,
 }
@@ -60,7 +61,7 @@ impl Monitor {
 
     fn met(link: Link, hello: Hello) -> (Self, Snapshot) {
         let snapshot = Snapshot { init: hello.init, containers: hello.containers };
-        (Self { link, pid: hello.pid, init: hello.init }, snapshot)
+        (Self { link, protocol: hello.protocol, pid: hello.pid, init: hello.init }, snapshot)
     }
 
     /// The monitor's process.
@@ -82,6 +83,9 @@ impl Monitor {
     /// Launches a container; its program runs when this returns.
     pub async fn start(&self, plan: &ContainerPlan, io: ContainerIo) -> Result<Started, Error> {
         const OPERATION: &str = "start container";
+        if plan.hooks.is_some() && self.protocol < HOOKS {
+            return Err(Error::Refused { operation: OPERATION, failure: Failure::Unsupported });
+        }
         let request = Request::Start { plan: Box::new(std::borrow::Cow::Borrowed(plan)), io };
         match self.link.call(OPERATION, &request, vec![]).await? {
             (Reply::Started(started), _) => Ok(started),

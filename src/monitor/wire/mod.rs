@@ -30,7 +30,10 @@ use crate::{
 };
 
 /// The newest protocol that this program speaks. A connection uses the older one of both peers'.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
+
+/// The protocol from which on monitors run the hooks of a plan; older ones would leave them out without a word.
+pub(super) const HOOKS: u32 = 2;
 
 /// What a daemon asks for.
 #[derive(Debug, Serialize, Deserialize)]
