@@ -72,7 +72,7 @@ impl Engine {
             };
             let container = Arc::new(Container::recovered(record, pod));
             self.keep_name(names::of_container(&container.config.metadata, &container.pod_id), &container.id);
-            self.containers.insert(&container.id, Arc::clone(&container));
+            self.add_container(&container);
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Engine {
             Boot::Same if pod.was_ready() => self.find_monitor(pod).await,
             _ => Some(HashMap::new()),
         };
-        let containers = self.containers_of(pod);
+        let containers = pod.containers();
         if let Some(held) = held {
             join_all(containers.iter().map(|container| self.recover_container(container, &held, boot))).await;
         }

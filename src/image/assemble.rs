@@ -10,7 +10,7 @@ use super::{
     images::{Addition, Names},
     manifest::Manifest,
     receive::LayerPart,
-    record::Record,
+    record::{Artifact, Record},
     trust::Signature,
 };
 use crate::{fault, types::Timestamp};
@@ -37,10 +37,16 @@ pub(super) struct Parts {
 /// Adds an image to the store. Blocking.
 pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error> {
     let Parts { manifest_bytes, index_bytes, manifest, config_bytes, layers: layer_parts, names, signatures } = parts;
-    let configuration = Configuration::parse(manifest.config.digest, &config_bytes)?;
-    check_layers(&manifest, &configuration, &layer_parts)?;
+    let configuration = match manifest.artifact_type {
+        None => {
+            let configuration = Configuration::parse(manifest.config.digest, &config_bytes)?;
+            check_layers(&manifest, &configuration, &layer_parts)?;
+            configuration
+        }
+        Some(_) => Configuration::of_artifact(layer_parts.iter().map(|part| part.diff_id).collect()),
+    };
 
-    let (id, mut blobs) = store.blobs.put(&config_bytes)?;
+    let (config, mut blobs) = store.blobs.put(&config_bytes)?;
     let (manifest_digest, lease) = store.blobs.put(&manifest_bytes)?;
     blobs.absorb(lease);
     let mut index = None;
@@ -65,8 +71,10 @@ pub(super) fn assemble(store: &Store, parts: Parts) -> Result<Arc<Image>, Error>
         layers.absorb(lease);
         digest
     });
+    let artifact = manifest.artifact_type.clone().map(|artifact_type| Artifact { artifact_type, config });
     let record = Record {
-        id,
+        id: if artifact.is_some() { manifest_digest } else { config },
+        artifact,
         manifest: manifest_digest,
         index,
         layers: configuration.diff_ids.clone(),

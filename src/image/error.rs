@@ -90,6 +90,14 @@ pub enum Error {
         /// What it is instead.
         reason: String,
     },
+    /// An artifact is to be run.
+    #[error("{image} is no container image but an artifact of type {artifact_type:?}: it can be mounted, not be run")]
+    NotRunnable {
+        /// The artifact.
+        image: Digest,
+        /// What it is.
+        artifact_type: String,
+    },
     /// A layer could not be unpacked.
     #[error("unpack layer {}", digest.map_or_else(|| "of the archive".to_owned(), |digest| digest.to_string()))]
     Layer {
@@ -152,7 +160,11 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NotKept { source, .. } => source.as_ref().map_or(Kind::FailedPrecondition, |source| source.kind()),
-            Self::Nameless(_) | Self::Name(_) | Self::Contents(_) | Self::Unusable { .. } => Kind::InvalidArgument,
+            Self::Nameless(_)
+            | Self::Name(_)
+            | Self::Contents(_)
+            | Self::Unusable { .. }
+            | Self::NotRunnable { .. } => Kind::InvalidArgument,
             Self::NotFound(_) | Self::NoSnapshot(_) => Kind::NotFound,
             Self::SnapshotExists(_) => Kind::AlreadyExists,
             Self::Missing(_) | Self::Locked(_) | Self::Policy(_) => Kind::FailedPrecondition,

@@ -316,7 +316,11 @@ fn load(path: &Path, layers: &Layers, blobs: &Blobs) -> Result<Addition, Error> 
     if path.file_stem().is_none_or(|stem| stem != record.id.hex().as_str()) {
         return Err(Error::Contents(format!("the record is that of {}", record.id)));
     }
-    let configuration = Configuration::parse(record.id, &blobs.read(record.id)?)?;
+    let document = blobs.read(record.id)?;
+    let configuration = match record.artifact {
+        None => Configuration::parse(record.id, &document)?,
+        Some(_) => Configuration::of_artifact(record.layers.clone()),
+    };
     Ok(Addition {
         layers: layers.shelf().lease(&record.all_layers())?,
         blobs: blobs.shelf().lease(&record.blobs())?,

@@ -23,9 +23,9 @@ use crate::types::Digest;
 /// What is known about a layer, kept beside its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Layer {
-    /// Digest of its uncompressed archive.
+    /// Digest of its uncompressed archive, or what a layer that comes from none goes by.
     pub(super) diff_id: Digest,
-    /// Digest of the stream that it was unpacked from.
+    /// Digest of the archive's stream that it was unpacked from.
     #[serde(default)]
     pub(super) stream: Option<Digest>,
     /// The boot in which it was made.
@@ -99,6 +99,27 @@ impl Layers {
         Ok(Staged { staging, unpacked })
     }
 
+    /// Writes a stream into the only file of a layer which goes by `digest`, where nothing sees it yet. Blocking.
+    pub(super) fn stage_file(
+        &self,
+        source: impl Read,
+        expected: Expected,
+        digest: Digest,
+        path: &Path,
+    ) -> Result<StagedFile, Error> {
+        let staging = Staging::begin(self.shelf.directory(), &self.trash)?;
+        let written = unpack::write_file(source, expected, &staging.files, path, self.limits);
+        let tally = written.map_err(|source| Error::Layer { digest: Some(expected.digest), source })?;
+        Ok(StagedFile { staging, digest, tally })
+    }
+
+    /// Makes a layer with one file visible. Blocking.
+    pub(super) fn commit_file(&self, staged: &StagedFile) -> Result<Lease<Layer>, Error> {
+        let StagedFile { staging, digest, tally } = staged;
+        let (boot, tally) = (self.boot.clone(), tally.clone());
+        self.put(staging, Layer { diff_id: *digest, stream: None, boot, tally })
+    }
+
     /// Makes a layer that comes from no archive, as `fill` makes its files. Blocking.
     pub(super) fn make(
         &self,
@@ -157,6 +178,15 @@ pub(super) struct Staged {
     staging: Staging,
     /// What it is.
     pub(super) unpacked: Unpacked,
+}
+
+/// A layer with one file that is written but not visible; dropping it discards it.
+#[derive(Debug)]
+pub(super) struct StagedFile {
+    staging: Staging,
+    /// What it goes by.
+    pub(super) digest: Digest,
+    tally: Tally,
 }
 
 /// A directory that a layer is made in; dropping it discards it.

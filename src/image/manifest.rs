@@ -15,19 +15,21 @@ const MAX_LAYERS: usize = 500;
 /// A document that an image's name leads to.
 #[derive(Debug)]
 pub(super) enum Document {
-    /// One image.
+    /// One image, or an artifact.
     Manifest(Manifest),
     /// A choice of images for different platforms.
     Index(Vec<Choice>),
 }
 
-/// What an image consists of.
+/// What an image or an artifact consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
-    /// Its configuration.
+    /// Its configuration; that of an artifact says nothing to us.
     pub(super) config: Descriptor,
     /// Its layers, bottom first.
     pub(super) layers: Vec<Descriptor>,
+    /// What it is, if it is no image but an artifact.
+    pub(super) artifact_type: Option<String>,
 }
 
 /// One image of an index.
@@ -38,9 +40,6 @@ pub(super) struct Choice {
     pub(super) descriptor: Descriptor,
     /// What it runs on.
     platform: Option<Platform>,
-    /// Notes about it.
-    #[serde(default)]
-    pub(super) annotations: std::collections::BTreeMap<String, String>,
 }
 
 /// What an image runs on.
@@ -91,14 +90,16 @@ impl Document {
                 Ok(Self::Index(choices))
             }
             Raw { config: Some(config), layers: Some(layers), artifact_type, .. } => {
-                if !matches!(config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
-                    let kind = if artifact_type.is_empty() { &config.media_type } else { &artifact_type };
-                    return Err(unsupported(&format!("it is no container image but an artifact of type {kind:?}")));
-                }
                 if layers.len() > MAX_LAYERS {
                     return Err(unsupported(&format!("it has more than {MAX_LAYERS} layers")));
                 }
-                Ok(Self::Manifest(Manifest { config, layers }))
+                let is_image = matches!(config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG);
+                let artifact_type = match artifact_type {
+                    kind if !kind.is_empty() => Some(kind),
+                    _ if is_image => None,
+                    _ => Some(config.media_type.clone()),
+                };
+                Ok(Self::Manifest(Manifest { config, layers, artifact_type }))
             }
             _ => Err(unusable("it is neither a manifest nor an index")),
         }
@@ -200,13 +201,24 @@ mod tests {
     }
 
     #[test]
+    fn an_artifact_says_what_it_is() {
+        for (artifact_type, config, expected) in [
+            ("application/vnd.example.sbom", "application/vnd.oci.empty.v1+json", Some("application/vnd.example.sbom")),
+            ("application/vnd.example.sbom", OCI_CONFIG, Some("application/vnd.example.sbom")),
+            ("", "application/vnd.cncf.helm.config.v1+json", Some("application/vnd.cncf.helm.config.v1+json")),
+            ("", OCI_CONFIG, None),
+        ] {
+            let manifest = serde_json::json!({
+                "schemaVersion": 2, "artifactType": artifact_type, "config": descriptor(config), "layers": []});
+            let Ok(Document::Manifest(manifest)) = parse(&manifest) else { panic!("not a manifest") };
+            assert_eq!(manifest.artifact_type.as_deref(), expected);
+        }
+    }
+
+    #[test]
     fn what_is_no_image_is_refused_in_words() {
         let schema1 = serde_json::json!({"schemaVersion": 1, "name": "a", "fsLayers": [{"blobSum": "sha256:x"}]});
         assert!(parse(&schema1).is_err_and(|error| error.to_string().contains("schema 1")));
-        let artifact = serde_json::json!({
-            "schemaVersion": 2, "artifactType": "application/vnd.example.sbom",
-            "config": descriptor("application/vnd.oci.empty.v1+json"), "layers": []});
-        assert!(parse(&artifact).is_err_and(|error| error.to_string().contains("application/vnd.example.sbom")));
         let both = serde_json::json!({
             "schemaVersion": 2, "config": descriptor(OCI_CONFIG), "layers": [], "manifests": []});
         assert!(parse(&both).is_err());

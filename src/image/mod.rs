@@ -10,8 +10,8 @@
 //! | path | what |
 //! |---|---|
 //! | `blobs/sha256/<hex>` | manifests and configurations as they were received, and layers: those of imported archives, and others if they are to be kept |
-//! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id; `layer.json` beside it says its size, and `settled` that it has reached the disk, and its seal (see `seal.rs`) |
-//! | `images/<hex>.json` | an image's record, named by the digest of its configuration; the signatures that let it in are in it |
+//! | `layers/<hex>/fs` | a layer in overlayfs form, named by its diff id (a file of an artifact: by name and content, see `artifact.rs`); `layer.json` beside it says its size, and `settled` that it has reached the disk, and its seal (see `seal.rs`) |
+//! | `images/<hex>.json` | an image's record, named by the digest of its configuration (an artifact's: of its manifest); the signatures that let it in are in it |
 //! | `ingest/`, `trash/` | what is being received and what is being deleted; emptied at start |
 //! | `empty/` | stands in for layers where an image has too few |
 //! | `lock` | keeps a second process out |
@@ -19,6 +19,7 @@
 //! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.
 
 mod admission;
+mod artifact;
 mod assemble;
 mod check;
 mod chunks;

@@ -4,15 +4,18 @@
 //! again: neither its compression nor the order of its archive is in them. Made anew, the image would be another one,
 //! with other digests. So what was not kept is fetched again, byte by byte the same, or there is an error that says so.
 
-use std::{fs::File, sync::Arc};
+use std::{collections::HashMap, fs::File, path::PathBuf, sync::Arc};
 
 use futures_util::FutureExt as _;
 
 use super::{
     Auth, Error, Store,
+    artifact::Form,
     chunks::chunks,
     content::{Lease, Received},
     fetch::{feed, fetch},
+    layers::Layer,
+    manifest::Manifest,
     record::Record,
     registry::Descriptor,
 };
@@ -37,6 +40,8 @@ pub(super) struct Origin {
     /// Where the image was pulled from.
     sources: Vec<Reference>,
     auths: Vec<SourceAuth>,
+    /// Blobs that are there as the only file of a layer: the layers and the files' paths.
+    files: HashMap<Digest, (Digest, PathBuf)>,
 }
 
 /// A blob opened for reading.
@@ -53,6 +58,7 @@ pub(super) struct OpenBlob {
 #[expect(dead_code, reason = "they are there to be dropped")]
 pub(super) enum Kept {
     InStore(Lease<u64>),
+    AsFile(Lease<Layer>),
     Fetched(Box<Received>),
 }
 
@@ -61,7 +67,17 @@ impl Origin {
     /// this host has for it.
     pub(super) fn new(store: Arc<Store>, record: &Record, auths: Vec<SourceAuth>) -> Self {
         let sources = record.digests.iter().filter_map(|name| name.parse().ok()).collect();
-        Self { store, sources, auths }
+        Self { store, sources, auths, files: HashMap::new() }
+    }
+
+    /// Lets the files of an artifact be read from where they are mounted from.
+    pub(super) fn add_files(&mut self, manifest: &Manifest) -> Result<(), Error> {
+        for (blob, form) in manifest.contents("to be saved")? {
+            if let (Some(layer), Form::File(path)) = (form.layer(blob.digest), form) {
+                self.files.insert(blob.digest, (layer, path));
+            }
+        }
+        Ok(())
     }
 
     /// Another repository of a registry that has the image's content.
@@ -95,8 +111,13 @@ impl Origin {
         let digest = blob.digest;
         if let Ok(lease) = self.store.blobs.shelf().lease(&[digest]) {
             let path = self.store.blobs.shelf().path(digest);
-            let opened = task::blocking(move || File::open(&path).map_err(|source| Error::file("open", &path, source)));
-            return Ok(OpenBlob { file: opened.await?, kept: Kept::InStore(lease) });
+            return Ok(OpenBlob { file: open(path).await?, kept: Kept::InStore(lease) });
+        }
+        if let Some((layer, path)) = self.files.get(&digest)
+            && let Ok(lease) = self.store.layers.shelf().lease(&[*layer])
+        {
+            let path = self.store.layers.files(*layer).join(path);
+            return Ok(OpenBlob { file: open(path).await?, kept: Kept::AsFile(lease) });
         }
         let mut failure = None;
         for source in &self.sources {
@@ -134,6 +155,10 @@ impl Origin {
     fn auth_for(&self, source: &Reference) -> Option<&Auth> {
         auth_for(&self.auths, source)
     }
+}
+
+async fn open(path: PathBuf) -> Result<File, Error> {
+    task::blocking(move || File::open(&path).map_err(|source| Error::file("open", &path, source))).await
 }
 
 /// The credentials for a source: those for its repository before those for its registry.

@@ -1,7 +1,7 @@
 //! An image on its way out of the store: all its documents and blobs, with the digests that they came with.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -102,6 +102,10 @@ impl Outgoing {
             let blobs = links.config.into_iter().chain(links.layers);
             outgoing.blobs.extend(blobs.filter(|blob| seen.insert(blob.digest)));
         }
+        if record.artifact.is_some() {
+            let manifest = outgoing.host_manifest()?;
+            outgoing.origin.add_files(&manifest)?;
+        }
         Ok(outgoing)
     }
 
@@ -122,7 +126,8 @@ impl Outgoing {
         let links = serde_json::from_slice(&bytes).map_err(malformed)?;
         let unusable = |failure| Error::Unusable { what: "manifest", digest, reason: crate::error::chain(&failure) };
         let media_type = own_media_type(&bytes).map_err(unusable)?;
-        let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64, urls: Vec::new() };
+        let descriptor =
+            Descriptor { media_type, digest, size: bytes.len() as u64, urls: Vec::new(), annotations: BTreeMap::new() };
         Ok((OutgoingDocument { descriptor, bytes }, links))
     }
 }

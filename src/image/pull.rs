@@ -8,6 +8,8 @@
 //!
 //! If there is a signature policy, the manifest comes no further than that before it lets the image in.
 //!
+//! An artifact is the same, but that its configuration says nothing and its layers are files (see `artifact.rs`).
+//!
 //! Every step is a future or is stopped by one: when the pull is dropped, the streams end, the threads behind them
 //! find their input cut off, and what they made is discarded.
 
@@ -20,6 +22,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{
     Auth, Error, Image, Progress, Store,
+    artifact::Form,
     assemble::{Parts, assemble},
     chunks::chunks,
     content::MAX_DOCUMENT,
@@ -27,10 +30,9 @@ use super::{
     images::Names,
     manifest::{Document, Manifest, choose},
     progress::{BlobState, BlobWatch},
-    receive::{LayerPart, ReceivedLayer},
+    receive::{LayerPart, ReceivedContent},
     registry::{BlobStream, Descriptor, Resolved},
     trust::Demands,
-    unpack::Expected,
 };
 use crate::{
     fault,
@@ -182,12 +184,13 @@ impl Source {
     async fn layers(self: &Arc<Self>, manifest: &Manifest) -> Result<Vec<LayerPart>, Error> {
         let slots = Arc::new(Semaphore::new(LAYERS_AT_ONCE));
         let mut running = JoinSet::new();
-        for (position, descriptor) in manifest.layers.iter().cloned().enumerate() {
+        let contents = manifest.contents(&self.reference.to_string())?;
+        let mut layers: Vec<Option<LayerPart>> = contents.iter().map(|_| None).collect();
+        for (position, (descriptor, form)) in contents.into_iter().enumerate() {
             let (source, slots) = (Arc::clone(self), Arc::clone(&slots));
             let watch = self.progress.announce(&descriptor);
-            running.spawn(async move { (position, source.layer(&descriptor, &slots, &watch).await) });
+            running.spawn(async move { (position, source.layer(&descriptor, &form, &slots, &watch).await) });
         }
-        let mut layers: Vec<Option<LayerPart>> = manifest.layers.iter().map(|_| None).collect();
         while let Some(finished) = running.join_next().await {
             match finished {
                 Ok((position, layer)) => layers[position] = Some(layer?),
@@ -198,19 +201,27 @@ impl Source {
     }
 
     /// Brings in a layer, unless it is there.
-    async fn layer(&self, descriptor: &Descriptor, slots: &Semaphore, watch: &BlobWatch) -> Result<LayerPart, Error> {
+    async fn layer(
+        &self,
+        descriptor: &Descriptor,
+        form: &Form,
+        slots: &Semaphore,
+        watch: &BlobWatch,
+    ) -> Result<LayerPart, Error> {
         let store = &self.store;
         // One pull fetches what several of them need, and the others then find it.
         let _turn = store.layer_turns.lock(&descriptor.digest).await;
-        if let Some(layer) = LayerPart::present(store, descriptor.digest, store.config.keep_blobs) {
+        if let Some(layer) = LayerPart::present_as(store, form, descriptor.digest, store.config.keep_blobs) {
             watch.ended(BlobState::Present);
             return Ok(layer);
         }
         let (_slot, registry) = (slots.acquire().await, self.reference.domain().to_owned());
         let _share = store.registries.enter(&registry).await;
         let pipeline = store.pipelines.enter().await;
-        let receive =
-            |stream| receive(Arc::clone(store), pipeline.clone(), descriptor.clone(), stream, watch.clone()).boxed();
+        let receive = |stream| {
+            let layer = (descriptor.clone(), form.clone());
+            receive(Arc::clone(store), pipeline.clone(), layer, stream, watch.clone()).boxed()
+        };
         let received = fetch(store, &self.reference, descriptor, self.auth(), receive).await?;
         fault::point("image.pull.unpacked");
         let store = Arc::clone(store);
@@ -225,14 +236,13 @@ impl Source {
 async fn receive(
     store: Arc<Store>,
     pipeline: Slot,
-    descriptor: Descriptor,
+    (descriptor, form): (Descriptor, Form),
     stream: BlobStream,
     watch: BlobWatch,
-) -> Result<ReceivedLayer, Error> {
+) -> Result<ReceivedContent, Error> {
     // It may be the second attempt.
     watch.reached(0);
     let (sender, chunks) = chunks();
-    let expected = Expected { digest: descriptor.digest, size: descriptor.size };
     let passed = {
         let store = Arc::clone(&store);
         move |bytes: usize| {
@@ -240,10 +250,8 @@ async fn receive(
             watch.moved(bytes as u64);
         }
     };
-    let receive = pipeline.blocking(move || {
-        let keep_stream = store.config.keep_blobs;
-        ReceivedLayer::receive(&store, chunks, &descriptor.media_type, Some(expected), keep_stream)
-    });
+    let receive = pipeline
+        .blocking(move || ReceivedContent::receive(&store, chunks, &descriptor, &form, store.config.keep_blobs));
     let (received, fed) = tokio::join!(receive, feed(stream, sender, passed));
     // A stream that broke is the reason why there was too little to unpack.
     fed.and(received)

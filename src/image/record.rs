@@ -8,8 +8,11 @@ use crate::types::{Digest, Reference, Timestamp};
 /// An image in the store at one moment; later changes of its names make a new value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Digest of the configuration: the same content has the same id whichever registry it came from.
+    /// Digest of the configuration: the same content has the same id whichever registry it came from. Of an artifact,
+    /// whose configuration is mostly that of all others, too, the digest of the manifest.
     pub id: Digest,
+    /// What it is, if it is no image but an artifact: it can be mounted, but not be run.
+    pub artifact_type: Option<String>,
     /// Digest of the manifest it was last received with.
     pub manifest: Digest,
     /// Names with tags, normalised: `docker.io/library/busybox:latest`.
@@ -31,8 +34,11 @@ pub struct Image {
 /// What `<root>/images/<hex>.json` says about an image; all else is in its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// Digest of the configuration.
+    /// Digest of the configuration, or of an artifact's manifest.
     pub(super) id: Digest,
+    /// What there is to say of an artifact.
+    #[serde(default)]
+    pub(super) artifact: Option<Artifact>,
     /// Digest of the manifest.
     pub(super) manifest: Digest,
     /// Digest of the index that the manifest was chosen from.
@@ -62,6 +68,15 @@ pub(super) struct Record {
     pub(super) updated: Timestamp,
 }
 
+/// What the record of an artifact says that images have no need of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Artifact {
+    /// What it is, as a media type.
+    pub(super) artifact_type: String,
+    /// Digest of its configuration.
+    pub(super) config: Digest,
+}
+
 /// Signatures that are kept of one image; when there are more, the oldest go.
 const MAX_SIGNATURES: usize = 64;
 
@@ -87,7 +102,8 @@ impl Record {
 
     /// Blobs that belong to the image.
     pub(super) fn blobs(&self) -> Vec<Digest> {
-        let documents = [Some(self.id), Some(self.manifest), self.index].into_iter().flatten();
+        let config = self.artifact.as_ref().map_or(self.id, |artifact| artifact.config);
+        let documents = [config, self.manifest].into_iter().chain(self.index);
         documents.chain(self.streams.iter().copied()).collect()
     }
 
@@ -106,6 +122,7 @@ impl Record {
     pub(super) fn image(&self, configuration: &Configuration, pinned: bool) -> Image {
         Image {
             id: self.id,
+            artifact_type: self.artifact.as_ref().map(|artifact| artifact.artifact_type.clone()),
             manifest: self.manifest,
             tags: self.tags.clone(),
             digests: self.digests.clone(),

@@ -172,11 +172,14 @@ fn index(images: &[Saved]) -> Value {
     })
 }
 
-/// Docker's own list: the images for this host, by the paths of their parts.
+/// Docker's own list: the images for this host, by the paths of their parts. Docker knows no artifacts.
 fn docker_list(images: &[Saved]) -> Result<Value, Error> {
     let mut list = Vec::new();
     for saved in images {
         let manifest = saved.outgoing.host_manifest()?;
+        if manifest.artifact_type.is_some() {
+            continue;
+        }
         let layers: Vec<_> = manifest.layers.iter().map(|layer| blob_path(layer.digest)).collect();
         let tags = if saved.tags.is_empty() { Value::Null } else { json!(saved.tags) };
         list.push(json!({ "Config": blob_path(manifest.config.digest), "RepoTags": tags, "Layers": layers }));

@@ -229,8 +229,11 @@ impl Store {
     /// Makes the writable part of a container on top of an image, whose layers stay until it is removed again.
     ///
     /// # Errors
-    /// When the container has one already, or the image has been removed meanwhile.
+    /// When the container has one already, the image has been removed meanwhile, or it is an artifact.
     pub async fn snapshot(self: &Arc<Self>, container: &Id, image: &Image) -> Result<Snapshot, Error> {
+        if let Some(artifact_type) = image.artifact_type.clone() {
+            return Err(Error::NotRunnable { image: image.id, artifact_type });
+        }
         let lease = self.layers.shelf().lease(&image.layers)?;
         let mut lower = self.layers_with_content(image);
         if lower.is_empty() {

@@ -175,6 +175,8 @@ pub enum Step {
     Lookup,
     /// Executing the program.
     Execute,
+    /// Running a program of the host that a device wants to be run.
+    Hook,
     /// Making processes again from a checkpoint.
     Restore,
     /// Waiting for all of it.
@@ -208,6 +210,7 @@ impl Step {
             Self::Seccomp => "install seccomp filter",
             Self::Label => "set security label",
             Self::Lookup | Self::Execute => "exec",
+            Self::Hook => "hook",
             Self::Restore => "restore from checkpoint:",
             Self::Deadline => "launch",
         }

@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::support::{Daemon, container, pod, security, shell};
 
 /// A daemon that reads specifications from directories of the test's own: `etc`, then `run`.
-async fn start() -> (TempDir, Daemon) {
+pub(crate) async fn start() -> (TempDir, Daemon) {
     let dir = tempfile::Builder::new().prefix("berth-test-cdi").tempdir().expect("make a directory");
     for name in ["etc", "run"] {
         fs::create_dir(dir.path().join(name)).expect("make a directory");
@@ -22,12 +22,12 @@ async fn start() -> (TempDir, Daemon) {
     (dir, daemon)
 }
 
-fn with_devices(mut config: ContainerConfig, names: &[&str]) -> ContainerConfig {
+pub(crate) fn with_devices(mut config: ContainerConfig, names: &[&str]) -> ContainerConfig {
     config.cdi_devices = names.iter().map(|&name| CdiDevice { name: name.to_owned() }).collect();
     config
 }
 
-fn spec(devices: &Value) -> String {
+pub(crate) fn spec(devices: &Value) -> String {
     json!({ "cdiVersion": "0.7.0", "kind": "acme.com/part", "devices": devices }).to_string()
 }
 
@@ -115,7 +115,7 @@ async fn a_container_keeps_its_devices_when_their_file_is_gone() {
 async fn a_device_that_cannot_be_given_is_named() {
     requires!(Root);
     let (dir, daemon) = start().await;
-    let hooks = json!([{ "hookName": "createContainer", "path": "/bin/true" }]);
+    let hooks = json!([{ "hookName": "startContainer", "path": "/bin/true" }]);
     let devices = json!([{ "name": "hooked", "containerEdits": { "hooks": hooks } }]);
     fs::write(dir.path().join("etc/acme.json"), spec(&devices)).expect("write");
     let pod_config = pod(&daemon, "p");
@@ -123,7 +123,7 @@ async fn a_device_that_cannot_be_given_is_named() {
     for (name, code, wanted) in [
         ("acme.com/part=absent", Code::InvalidArgument, "no CDI device acme.com/part=absent"),
         ("nonsense", Code::InvalidArgument, "\"nonsense\""),
-        ("acme.com/part=hooked", Code::Unimplemented, "needs hooks"),
+        ("acme.com/part=hooked", Code::Unimplemented, "needs a startContainer hook"),
     ] {
         let config = with_devices(container("c", &["true"]), &[name]);
         let status = daemon.try_create(&id, &config, &pod_config).await.expect_err("refused");

@@ -10,6 +10,7 @@
 #[macro_use]
 mod support;
 
+mod artifacts;
 mod bad_input;
 mod cdi;
 mod checkpoint;
@@ -22,6 +23,7 @@ mod escape;
 mod events;
 mod exec;
 mod exhaustion;
+mod hooks;
 mod host;
 mod images;
 mod interactive;

@@ -12,11 +12,11 @@ use crate::{
     },
 };
 
-fn request(image: &str) -> PullImageRequest {
+pub(crate) fn request(image: &str) -> PullImageRequest {
     PullImageRequest { image: Some(ImageSpec { image: image.to_owned(), ..Default::default() }), ..Default::default() }
 }
 
-async fn pull(daemon: &Daemon, image: &str) -> Result<String, tonic::Status> {
+pub(crate) async fn pull(daemon: &Daemon, image: &str) -> Result<String, tonic::Status> {
     daemon.image().pull_image(request(image)).await.map(|answer| answer.into_inner().image_ref)
 }
 

@@ -111,6 +111,7 @@ pub(crate) fn details(image: &Image) -> serde_json::Value {
     let config = &image.config;
     serde_json::json!({
         "manifest": image.manifest,
+        "artifactType": image.artifact_type,
         "layers": image.layers,
         "imageSpec": {
             "created": image.created.map(|at| at.to_string()),
@@ -151,6 +152,7 @@ mod tests {
         let digest = Digest::of(b"config");
         let image = Image {
             id: digest,
+            artifact_type: None,
             manifest: Digest::of(b"manifest"),
             tags: Vec::new(),
             digests: vec!["r/i@sha256:x".to_owned()],

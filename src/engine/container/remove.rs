@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Change, Container};
+use super::{Change, Container, hooks};
 use crate::{
     engine::{Engine, Error, EventKind, names},
     error::chain,
@@ -40,6 +40,7 @@ impl Engine {
         }
         self.kill_and_wait(container, KILL_PATIENCE).await?;
         fault::point("container.remove.killed");
+        hooks::finished(container).await;
         // The record goes first: a snapshot without a record is swept at the next start, a record without its snapshot
         // would be a container that cannot run.
         self.forget_record(container).await?;
@@ -56,6 +57,7 @@ impl Engine {
         }
         fault::point("container.remove.forgotten");
         self.containers.remove(&container.id);
+        container.pod.remove(container);
         self.names.release(&names::of_container(&container.config.metadata, &container.pod_id));
         self.usage.forget(&container.id);
         self.container_creations.discard(|id| *id == container.id);

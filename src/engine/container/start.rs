@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Change, Container, Phase};
+use super::{Change, Container, Phase, hooks};
 use crate::{
     engine::{Engine, Error, EventKind},
     error::chain,
@@ -44,6 +44,7 @@ impl Engine {
                 container.change(Change::Started { pid: started.pid, at: started.at, user: started.user });
                 self.tell_of_container(container, EventKind::Started);
                 self.save_soon(container);
+                hooks::started(container, started.pid).await;
                 Ok(())
             }
             Err(error) => {
@@ -58,6 +59,7 @@ impl Engine {
     async fn launch(&self, container: &Container) -> Result<Started, Error> {
         let monitor = container.pod.monitor()?;
         let plan = self.plan(container)?;
+        hooks::prepare(container, &plan).await?;
         let io = ContainerIo {
             log: container.log_path.clone(),
             stdin: container.config.stdin,

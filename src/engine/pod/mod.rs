@@ -11,13 +11,18 @@ mod update;
 use std::{
     net::IpAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
 
-use super::{Engine, Error, PodState, PodView, cpu_rate::CpuRate, index::Found};
+use super::{
+    Engine, Error, PodState, PodView,
+    container::{self, Container},
+    cpu_rate::CpuRate,
+    index::Found,
+};
 use crate::{
     monitor::client::{self, Monitor},
     types::{Id, NamespaceMode, PodConfig, Timestamp},
@@ -55,6 +60,8 @@ pub(super) struct Pod {
     /// What its record said when the daemon started; `false` for a pod that was made since.
     was_ready: bool,
     live: Mutex<Live>,
+    /// Its containers; weak, as they hold the pod.
+    members: Mutex<Vec<Weak<Container>>>,
 }
 
 /// What changes about a pod.
@@ -91,6 +98,7 @@ impl Pod {
             cpu_rate: CpuRate::default(),
             was_ready: record.ready,
             live: Mutex::new(Live { ips: record.ips, ..Live::default() }),
+            members: Mutex::default(),
         }
     }
 
@@ -150,6 +158,25 @@ impl Pod {
         let mut live = self.live();
         live.ready = false;
         std::mem::take(&mut live.contact)
+    }
+
+    fn members(&self) -> MutexGuard<'_, Vec<Weak<Container>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, container: &Arc<Container>) {
+        self.members().push(Arc::downgrade(container));
+    }
+
+    pub(super) fn remove(&self, container: &Container) {
+        self.members().retain(|member| !std::ptr::eq(member.as_ptr(), container));
+    }
+
+    /// Its containers, the newest first.
+    pub(super) fn containers(&self) -> Vec<Arc<Container>> {
+        let mut containers: Vec<_> = self.members().iter().filter_map(Weak::upgrade).collect();
+        container::newest_first(&mut containers);
+        containers
     }
 
     /// Whether its record said that it is ready, when the daemon started.

@@ -68,7 +68,7 @@ impl Engine {
 
     /// Kills the containers of a dead monitor.
     async fn end_containers(self: &Arc<Self>, pod: &Arc<Pod>) {
-        for container in self.containers_of(pod) {
+        for container in pod.containers() {
             if !container.phase().is_over() {
                 self.kill_cgroup(&container).await;
                 self.record_exit(&container, exit_without_monitor(&container)).await;
@@ -107,7 +107,7 @@ impl Engine {
         }
         tracing::warn!(pod = %pod.id, "connected to the pod's monitor anew");
         let held: HashMap<Id, Held> = snapshot.containers.into_iter().map(|held| (held.id.clone(), held)).collect();
-        for container in self.containers_of(pod) {
+        for container in pod.containers() {
             self.recover_container(&container, &held, Boot::Same).await;
         }
     }
@@ -144,7 +144,7 @@ impl Engine {
 
     /// Takes note of ends that an estranged monitor has recorded.
     async fn look_for_ends(self: &Arc<Self>, pod: &Arc<Pod>) {
-        for container in self.containers_of(pod) {
+        for container in pod.containers() {
             if let Phase::Running { .. } = container.phase()
                 && let Ok(Some(status)) = monitor::exit_record(&pod.dir, &container.id)
             {

@@ -53,6 +53,7 @@ impl Engine {
             cpu_rate: CpuRate::default(),
             was_ready: false,
             live: Mutex::default(),
+            members: Mutex::default(),
         });
 
         let mut rollback = Rollback::default();

@@ -6,7 +6,10 @@ use futures_util::future::{join_all, try_join, try_join_all};
 
 use super::Pod;
 use crate::{
-    engine::{Engine, Error, EventKind, container::Container},
+    engine::{
+        Engine, Error, EventKind,
+        container::{Container, hooks},
+    },
     error::chain,
     fault,
     task::blocking,
@@ -38,10 +41,12 @@ impl Engine {
 
     /// Stops a pod whose gate the caller holds.
     pub(in crate::engine) async fn stop_found_pod(self: &Arc<Self>, pod: &Arc<Pod>) -> Result<(), Error> {
-        let containers = self.containers_of(pod);
+        let containers = pod.containers();
         let kills = containers.iter().map(|container| self.kill_for_stop(container));
         join_all(kills).await;
         fault::point("pod.stop.killed");
+        let ended = containers.iter().filter(|container| container.phase().is_over());
+        join_all(ended.map(|container| hooks::finished(container))).await;
         // The monitor's own records of their ends go with it: after this the database has them.
         try_join(self.detach_network(pod), self.save_containers(&containers)).await?;
         fault::point("pod.stop.network");

@@ -34,6 +34,10 @@ pub(super) fn images(contents: &Contents) -> Result<Vec<Parts>, Error> {
 fn image(contents: &Contents, choice: &Choice) -> Result<Parts, Error> {
     let digest = choice.descriptor.digest;
     let Found { index_bytes, manifest_bytes, manifest } = manifest(contents, digest)?;
+    if let Some(artifact_type) = &manifest.artifact_type {
+        // Its files are told from documents and layers only by the manifest, which may come after them.
+        return Err(refused(format!("it holds an artifact of type {artifact_type:?}; artifacts can only be pulled")));
+    }
     let config_bytes = contents.blob(manifest.config.digest)?.to_vec();
     let mut tags = name(choice)?.into_iter().collect::<Vec<_>>();
     if tags.is_empty() {
@@ -74,7 +78,7 @@ fn manifest(contents: &Contents, digest: Digest) -> Result<Found, Error> {
 
 /// The name that an image is given by its index, if it is a whole one.
 fn name(choice: &Choice) -> Result<Option<Reference>, Error> {
-    let annotation = |key| choice.annotations.get(key).map(String::as_str);
+    let annotation = |key| choice.descriptor.annotations.get(key).map(String::as_str);
     let is_whole = |name: &&str| name.contains(['/', ':']);
     let name = annotation(CONTAINERD_NAME).or_else(|| annotation(OCI_NAME).filter(is_whole));
     Ok(name.map(str::parse).transpose()?)

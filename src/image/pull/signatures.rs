@@ -1,7 +1,5 @@
 //! Signatures of an image on its way in, where cosign puts them: beside the image, under a tag made of its digest.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
 use super::Source;
@@ -29,15 +27,7 @@ const MAX_PAYLOAD: u64 = 64 << 10;
 #[derive(Deserialize)]
 struct SignatureManifest {
     #[serde(default)]
-    layers: Vec<SignatureLayer>,
-}
-
-#[derive(Deserialize)]
-struct SignatureLayer {
-    #[serde(flatten)]
-    payload: Descriptor,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    layers: Vec<Descriptor>,
 }
 
 impl Source {
@@ -65,13 +55,12 @@ impl Source {
         };
         let malformed = |source| Error::Document { what: "manifest of signatures", digest: manifest.digest, source };
         let SignatureManifest { layers } = serde_json::from_slice(&manifest.bytes).map_err(malformed)?;
-        let is_one =
-            |layer: &SignatureLayer| layer.payload.media_type == SIMPLE_SIGNING && layer.payload.size <= MAX_PAYLOAD;
+        let is_one = |layer: &Descriptor| layer.media_type == SIMPLE_SIGNING && layer.size <= MAX_PAYLOAD;
         let mut signatures = Vec::new();
         for mut layer in layers.into_iter().filter(is_one).take(MAX_SIGNATURES) {
             let Some(signature) = layer.annotations.remove(SIGNATURE) else { continue };
             // What is no text is nothing that can be read.
-            if let Ok(payload) = String::from_utf8(self.document(&layer.payload).await?) {
+            if let Ok(payload) = String::from_utf8(self.document(&layer).await?) {
                 signatures.push(Signature { payload, signature });
             }
         }

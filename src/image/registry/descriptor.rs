@@ -1,5 +1,7 @@
 //! What manifests say about content, OCI image-spec "descriptor.md".
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -19,6 +21,9 @@ pub struct Descriptor {
     /// Where a layer can be had from that the registry may not distribute itself.
     #[serde(default)]
     pub urls: Vec<String>,
+    /// Notes about it.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A manifest or index as it was received.

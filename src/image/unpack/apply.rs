@@ -44,7 +44,7 @@ impl Default for Limits {
 }
 
 /// What each inode takes at least, by the block size of the usual file systems.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// Applies archives to an empty directory.
 struct Applier {

@@ -87,15 +87,7 @@ fn inflate(
         return Ok(None);
     }
     // Also after a failure: if the stream is not the right one, that is the failure to tell.
-    let received = source.into_inner().finish().map_err(Error::Decompress)?;
-    if let Some(Expected { digest, size }) = expected {
-        if received.size != size {
-            return Err(Error::Size { expected: size, actual: received.size });
-        }
-        if received.digest != digest {
-            return Err(Error::Digest { expected: digest, actual: received.digest });
-        }
-    }
+    let received = source.into_inner().verify(expected)?;
     if decompressed?.is_ok() {
         writer.finish();
     }
@@ -124,7 +116,7 @@ fn decompress(
 }
 
 /// Counts and digests what is read, and ends early when more comes than may.
-struct Metered<R> {
+pub(super) struct Metered<R> {
     source: R,
     hash: ring::digest::Context,
     size: u64,
@@ -132,15 +124,25 @@ struct Metered<R> {
 }
 
 impl<R: Read> Metered<R> {
-    fn new(source: R, expected: Option<Expected>) -> Self {
+    /// Reads from `source`, but not much more than there should be.
+    pub(super) fn new(source: R, expected: Option<Expected>) -> Self {
         let limit = expected.map_or(u64::MAX, |expected| expected.size);
         Self { source, hash: ring::digest::Context::new(&ring::digest::SHA256), size: 0, limit }
     }
 
-    /// Reads what is left and tells what the whole stream was.
-    fn finish(mut self) -> io::Result<Expected> {
-        io::copy(&mut self, &mut io::sink())?;
-        Ok(Expected { digest: pipe::digest(self.hash), size: self.size })
+    /// Reads what is left and tells what the whole stream was, if it is what it should be.
+    pub(super) fn verify(mut self, expected: Option<Expected>) -> Result<Expected, Error> {
+        io::copy(&mut self, &mut io::sink()).map_err(Error::Decompress)?;
+        let received = Expected { digest: pipe::digest(self.hash), size: self.size };
+        if let Some(Expected { digest, size }) = expected {
+            if received.size != size {
+                return Err(Error::Size { expected: size, actual: received.size });
+            }
+            if received.digest != digest {
+                return Err(Error::Digest { expected: digest, actual: received.digest });
+            }
+        }
+        Ok(received)
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod fill;
 mod layer;
 mod pipe;
+mod plain;
 mod tally;
 mod tree;
 
@@ -21,6 +22,7 @@ pub(super) use compression::Compression;
 pub use error::Error;
 pub(super) use error::shown;
 pub(super) use layer::{Expected, Unpacked, unpack};
+pub(super) use plain::write_file;
 pub(super) use tally::{LowerLink, Tally};
 pub(super) use tree::is_whiteout;
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     monitor::{
         record,
-        wire::{Hello, Reply, Request, Versions, socket},
+        wire::{Failure, HOOKS, Hello, Reply, Request, Versions, socket},
     },
     runtime::{
         checkpoint::Restore,
@@ -34,6 +34,7 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Monitor {
     link: Link,
+    protocol: u32,
     pid: i32,
     init: Option<i32>,
 }
@@ -77,7 +78,7 @@ impl Monitor {
 
     fn met(link: Link, hello: Hello) -> (Self, Snapshot) {
         let snapshot = Snapshot { init: hello.init, containers: hello.containers };
-        (Self { link, pid: hello.pid, init: hello.init }, snapshot)
+        (Self { link, protocol: hello.protocol, pid: hello.pid, init: hello.init }, snapshot)
     }
 
     /// The monitor's process.
@@ -99,6 +100,9 @@ impl Monitor {
     /// Launches a container; its program runs when this returns.
     pub async fn start(&self, plan: &ContainerPlan, io: ContainerIo) -> Result<Started, Error> {
         const OPERATION: &str = "start container";
+        if plan.hooks.is_some() && self.protocol < HOOKS {
+            return Err(Error::Refused { operation: OPERATION, failure: Failure::Unsupported });
+        }
         let request = Request::Start { plan: Box::new(std::borrow::Cow::Borrowed(plan)), io };
         match self.link.call(OPERATION, &request, vec![]).await? {
             (Reply::Started(started), _) => Ok(started),

@@ -21,7 +21,7 @@ use std::{borrow::Cow, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub(super) use frame::{Frame, Kind};
-pub(super) use version::Versions;
+pub(super) use version::{HOOKS, Versions};
 
 use crate::{
     error::{Classify, Kind as ErrorKind, io_kind},

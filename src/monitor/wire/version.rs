@@ -10,7 +10,10 @@ pub(in crate::monitor) struct Versions {
 }
 
 /// Those of this program, unless a test says otherwise.
-const OWN: Versions = Versions { oldest: 1, newest: 1 };
+const OWN: Versions = Versions { oldest: 1, newest: HOOKS };
+
+/// The version from which on monitors run the hooks of a plan; older ones would leave them out without a word.
+pub(in crate::monitor) const HOOKS: u32 = 2;
 
 impl Versions {
     /// Those that this process speaks.

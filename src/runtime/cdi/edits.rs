@@ -9,10 +9,18 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Error, spec};
-use crate::{runtime::cgroup::Access, types::Propagation};
+use crate::{
+    runtime::{
+        cgroup::Access,
+        hooks::{Hook, Phase},
+    },
+    types::Propagation,
+};
 
 /// Permission bits of a node of which nothing else is said.
 const NODE_MODE: u32 = 0o666;
+/// Hooks that would not be the host's programs.
+const IN_CONTAINER: &str = "startContainer";
 
 /// Everything that devices add to a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +34,8 @@ pub struct Edits {
     pub mounts: Vec<Mount>,
     /// Supplemental groups.
     pub groups: Vec<u32>,
+    /// Programs of the host to be run on the way.
+    pub hooks: Vec<Hook>,
 }
 
 /// A device node of the host's for a container.
@@ -79,18 +89,13 @@ impl Edits {
     /// # Errors
     /// When this engine has not what is needed, or the host has not what is named.
     pub(super) fn add(&mut self, name: &str, edits: &spec::ContainerEdits) -> Result<(), Error> {
-        let needs = [
-            (!edits.hooks.is_empty(), "hooks"),
-            (edits.intel_rdt.is_some(), "Intel RDT classes"),
-            (!edits.net_devices.is_empty(), "network devices"),
-        ];
+        let needs =
+            [(edits.intel_rdt.is_some(), "Intel RDT classes"), (!edits.net_devices.is_empty(), "network devices")];
         if let Some((_, what)) = needs.into_iter().find(|(needed, _)| *needed) {
             return Err(Error::Unsupported { device: name.to_owned(), what });
         }
         let unusable = |problem| Error::Unusable { device: name.to_owned(), problem };
-        if let Some(entry) = edits.env.iter().find(|entry| entry.find('=').is_none_or(|at| at == 0)) {
-            return Err(unusable(format!("{entry:?} is not like NAME=value")));
-        }
+        environment(&edits.env).map_err(unusable)?;
         self.env.extend(edits.env.iter().cloned());
         for node in &edits.device_nodes {
             self.devices.push(device(node).map_err(unusable)?);
@@ -98,10 +103,37 @@ impl Edits {
         for wanted in &edits.mounts {
             self.mounts.push(mount(wanted).map_err(unusable)?);
         }
+        for wanted in &edits.hooks {
+            self.hooks.push(hook(name, wanted)?);
+        }
         // Group 0 is what a field that was left empty becomes in some writers.
         self.groups.extend(edits.additional_gids.iter().filter(|&&gid| gid != 0));
         Ok(())
     }
+}
+
+fn environment(entries: &[String]) -> Result<(), String> {
+    match entries.iter().find(|entry| entry.find('=').is_none_or(|at| at == 0)) {
+        Some(entry) => Err(format!("{entry:?} is not like NAME=value")),
+        None => Ok(()),
+    }
+}
+
+fn hook(device: &str, wanted: &spec::Hook) -> Result<Hook, Error> {
+    let phase = wanted.hook_name.as_str();
+    if phase == IN_CONTAINER {
+        let what = "a startContainer hook (a program of the container's own image)";
+        return Err(Error::Unsupported { device: device.to_owned(), what });
+    }
+    let unusable = |problem| Error::Unusable { device: device.to_owned(), problem };
+    let known = Phase::ALL.into_iter().find(|known| known.name() == phase);
+    let phase = known.ok_or_else(|| unusable(format!("there are no hooks called {phase:?}")))?;
+    let path = PathBuf::from(&wanted.path);
+    if !path.is_absolute() {
+        return Err(unusable(format!("the path of a hook is not absolute: {:?}", wanted.path)));
+    }
+    environment(&wanted.env).map_err(unusable)?;
+    Ok(Hook { phase, path, args: wanted.args.clone(), env: wanted.env.clone(), timeout: wanted.timeout })
 }
 
 /// Numbers and type that are not given are those of the host's node.

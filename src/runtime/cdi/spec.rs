@@ -52,7 +52,7 @@ pub(super) struct ContainerEdits {
     /// Network devices.
     pub(super) net_devices: Vec<IgnoredAny>,
     /// Programs of the host to be run on the way.
-    pub(super) hooks: Vec<IgnoredAny>,
+    pub(super) hooks: Vec<Hook>,
     /// Mounts.
     pub(super) mounts: Vec<Mount>,
     /// Cache and memory bandwidth classes.
@@ -88,6 +88,24 @@ pub(super) struct DeviceNode {
     pub(super) uid: Option<u32>,
     /// Group.
     pub(super) gid: Option<u32>,
+}
+
+/// A program of the host.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Hook {
+    /// When it is run, as the OCI runtime specification calls it.
+    pub(super) hook_name: String,
+    /// The program.
+    pub(super) path: String,
+    /// Its arguments, from its own name on.
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    /// All of its environment, as `NAME=value`.
+    #[serde(default)]
+    pub(super) env: Vec<String>,
+    /// How long it may take, seconds.
+    pub(super) timeout: Option<u64>,
 }
 
 /// A mount.

@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use super::{spec::Spec, *};
 use crate::{
     error::{Classify as _, Kind},
-    runtime::cgroup::Access,
+    runtime::{cgroup::Access, hooks::Phase},
     types::{ContainerConfig, Propagation},
 };
 
@@ -168,7 +168,10 @@ fn what_this_engine_has_not_is_refused_for_the_device_that_needs_it() {
         )
     };
     for (edits, kind, wanted) in [
-        (r#"{"hooks":[{"hookName":"createContainer","path":"/bin/true"}]}"#, Kind::Unimplemented, "needs hooks"),
+        (r#"{"hooks":[{"hookName":"startContainer","path":"/bin/true"}]}"#, Kind::Unimplemented, "startContainer"),
+        (r#"{"hooks":[{"hookName":"afterwards","path":"/bin/true"}]}"#, Kind::FailedPrecondition, "afterwards"),
+        (r#"{"hooks":[{"hookName":"poststop","path":"bin/true"}]}"#, Kind::FailedPrecondition, "not absolute"),
+        (r#"{"hooks":[{"hookName":"poststop","path":"/x","env":["A"]}]}"#, Kind::FailedPrecondition, "NAME=value"),
         (r#"{"intelRdt":{"closID":"x"}}"#, Kind::Unimplemented, "needs Intel RDT classes"),
         (r#"{"env":["=x"]}"#, Kind::FailedPrecondition, "NAME=value"),
         (r#"{"deviceNodes":[{"path":"/dev/absent-device"}]}"#, Kind::FailedPrecondition, "/dev/absent-device"),
@@ -231,4 +234,27 @@ fn names_have_a_vendor_a_class_and_a_device() {
     ] {
         assert!(name::split(bad).is_none(), "{bad}");
     }
+}
+
+#[test]
+fn hooks_are_read_with_all_that_they_say() {
+    let dirs = Dirs::new();
+    let hook =
+        |phase: &str, more: &str| format!(r#"{{"hooks":[{{"hookName":"{phase}","path":"/usr/bin/vendor"{more}}}]}}"#);
+    let device = hook("createContainer", r#","args":["vendor","update"],"env":["A=b"],"timeout":7"#);
+    let all = hook("createRuntime", "");
+    let spec = format!(
+        r#"{{"cdiVersion":"0.6.0","kind":"acme.com/gpu","containerEdits":{all},
+            "devices":[{{"name":"0","containerEdits":{device}}}]}}"#
+    );
+    dirs.put("low/acme.json", &spec);
+    let hooks = dirs.edits(&["acme.com/gpu=0"]).expect("edits").hooks;
+    let phases: Vec<_> = hooks.iter().map(|hook| hook.phase).collect();
+    assert!(phases.contains(&Phase::CreateContainer) && phases.contains(&Phase::CreateRuntime), "{phases:?}");
+    let hook = hooks.iter().find(|hook| hook.phase == Phase::CreateContainer).expect("the device's");
+    assert_eq!(
+        (&hook.args[..], &hook.env[..]),
+        (&["vendor", "update"].map(str::to_owned)[..], &["A=b".to_owned()][..])
+    );
+    assert_eq!(hook.timeout, Some(7));
 }

@@ -103,6 +103,9 @@ pub fn check(plan: &ContainerPlan) -> Result<(), Error> {
     if plan.user_namespace.is_some() {
         return Err(Error::Unsupported("in a user namespace"));
     }
+    if plan.hooks.is_some() {
+        return Err(Error::Unsupported("whose devices have hooks"));
+    }
     if plan.pid != PidNamespace::Own {
         return Err(Error::Unsupported("that share their PID namespace"));
     }

@@ -12,6 +12,7 @@ mod execute;
 mod file_systems;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzz;
+mod hooks;
 mod identity;
 mod mask;
 mod mounts;
@@ -26,10 +27,11 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::fs::Mode;
+use rustix::{fs::Mode, thread::ThreadNameSpaceType};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzz::passwd as fuzz_passwd;
+pub(super) use hooks::hooks;
 pub(super) use pause::pause;
 pub(super) use restore::restore;
 
@@ -88,6 +90,9 @@ pub(super) fn container(
     if let Some(terminal) = &terminal {
         console::mount(terminal, &root)?;
     }
+    if plan.hooks.as_ref().is_some_and(super::launch::wants_assembled) {
+        reporter.assembled()?;
+    }
     mask::apply(plan, &root, null)?;
     rootfs::finish(plan, root)?;
     namespaces::keyring(&plan.id)?;
@@ -107,7 +112,9 @@ pub(super) fn exec(
     namespaces::join_cgroup(entrance)?;
     namespaces::oom_score_adj(plan.oom_score_adj)?;
     confine::label(&plan.confinement)?;
-    namespaces::enter_container(target.pidfd, plan.user_namespace)?;
+    let mut more = ThreadNameSpaceType::PROCESS_ID;
+    more.set(ThreadNameSpaceType::USER, plan.user_namespace);
+    namespaces::enter_container(target.pidfd, more)?;
     let terminal = match stdio {
         Stdio::Terminal => Some(console::open(&Root::open_host("/").at(Step::Rootfs, "/")?)?),
         Stdio::Pipes { .. } => None,

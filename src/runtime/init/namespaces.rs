@@ -72,22 +72,20 @@ pub(super) fn become_root() -> Result<(), LaunchError> {
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Step::Credentials, "uid 0")
 }
 
-/// Goes into all namespaces of a container's process but the PID namespace, which only children are born into.
-pub(super) fn enter_container(process: BorrowedFd<'_>, user: bool) -> Result<(), LaunchError> {
-    let mut kinds = ThreadNameSpaceType::PROCESS_ID
+/// Goes into the namespaces of a container's process, of the PID and user namespaces into those that are in `more`: as
+/// root of the latter, and of the former it is only the children who are born into it.
+pub(super) fn enter_container(process: BorrowedFd<'_>, more: ThreadNameSpaceType) -> Result<(), LaunchError> {
+    let kinds = more
         | ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::CONTROL_GROUP
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
-    if user {
-        kinds |= ThreadNameSpaceType::USER;
-    }
     match move_into_thread_name_spaces(process, kinds) {
         Err(Errno::SRCH) => Err(LaunchError::os(Step::Namespace, "of the container", libc::ESRCH)),
         result => result.at(Step::Namespace, "of the container"),
     }?;
-    if user { become_root() } else { Ok(()) }
+    if more.contains(ThreadNameSpaceType::USER) { become_root() } else { Ok(()) }
 }
 
 /// Makes a pod's network, IPC and UTS namespaces.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::{Launched, PodInit, Stdio, in_new_cgroup, parent};
+use super::{Child, Launched, PodInit, Stdio, hooks, in_new_cgroup, parent};
 use crate::{
     runtime::{
         cgroup::Entrance,
@@ -45,5 +45,11 @@ fn launch(plan: &ContainerPlan, pod: &PodInit, stdio: Stdio, entrance: &Entrance
     };
     let flags = libc::CLONE_NEWNS | if own_pid { libc::CLONE_NEWPID } else { 0 };
     let clone = Clone3 { flags, cgroup: entrance.directory() };
-    parent::launch(&clone, pid_namespace, |reporter| init::container(plan, pod, stdio, entrance, reporter))
+    let mut assembled = |process: &Child| match &plan.hooks {
+        Some(hooks) => hooks::run(hooks, plan, process),
+        None => Ok(()),
+    };
+    parent::launch_in_steps(&clone, pid_namespace, &mut assembled, |reporter| {
+        init::container(plan, pod, stdio, entrance, reporter)
+    })
 }

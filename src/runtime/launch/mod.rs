@@ -8,6 +8,7 @@
 mod child;
 mod container;
 mod exec;
+mod hooks;
 mod parent;
 mod pin;
 mod pod;
@@ -25,6 +26,7 @@ use std::{
 pub(super) use child::go_on_as_sibling;
 pub use container::container;
 pub use exec::exec;
+pub(super) use hooks::wants_assembled;
 pub use pin::unpin;
 pub use pod::pod;
 pub(super) use protocol::Reporter;

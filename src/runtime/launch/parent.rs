@@ -33,19 +33,49 @@ pub(super) fn launch(
     pid_namespace: Option<BorrowedFd<'_>>,
     main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
 ) -> Result<Launched, LaunchError> {
-    launch_until(Instant::now() + DEADLINE, clone, pid_namespace, main)
+    launch_until(Instant::now() + DEADLINE, clone, pid_namespace, &mut unexpected, main)
+}
+
+/// As [`launch`], for a process that says when its container is assembled: `assembled` is called with it then, while it
+/// waits. The time for that is not counted.
+pub(super) fn launch_in_steps(
+    clone: &Clone3<'_>,
+    pid_namespace: Option<BorrowedFd<'_>>,
+    assembled: Assembled<'_>,
+    main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
+) -> Result<Launched, LaunchError> {
+    launch_until(Instant::now() + DEADLINE, clone, pid_namespace, assembled, main)
+}
+
+/// What is done while a container that is assembled waits.
+type Assembled<'a> = &'a mut dyn FnMut(&Child) -> Result<(), LaunchError>;
+
+fn unexpected(_: &Child) -> Result<(), LaunchError> {
+    Err(LaunchError::new(Step::Protocol, "the new process waits for something that nobody does"))
+}
+
+/// Makes a process that runs `main` in the launcher's namespaces and ends by itself after it has said that it is ready,
+/// and waits for its end.
+pub(super) fn run_until(
+    deadline: Instant,
+    main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
+) -> Result<(), LaunchError> {
+    let Launched { pid, pidfd, .. } = launch_until(deadline, &Clone3::default(), None, &mut unexpected, main)?;
+    reap(&Child { pid, pidfd });
+    Ok(())
 }
 
 fn launch_until(
     deadline: Instant,
     clone: &Clone3<'_>,
     pid_namespace: Option<BorrowedFd<'_>>,
+    assembled: Assembled<'_>,
     main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>,
 ) -> Result<Launched, LaunchError> {
     let ends = protocol::pair(deadline)?;
     let (child, conversation) = in_pid_namespace(pid_namespace, || child::spawn(clone, ends, main))?;
     let mut family = Family { first: child, second: None, conversation };
-    match family.listen() {
+    match family.listen(assembled) {
         Ok((user, console)) => {
             let Child { pid, pidfd } = family.settle();
             Ok(Launched { pid, pidfd, console, user })
@@ -63,13 +93,18 @@ struct Family {
 
 impl Family {
     /// Listens until the program runs.
-    fn listen(&mut self) -> Result<(Identity, Option<OwnedFd>), LaunchError> {
+    fn listen(&mut self, assembled: Assembled<'_>) -> Result<(Identity, Option<OwnedFd>), LaunchError> {
         let mut ready = None;
         loop {
             match self.conversation.next()? {
                 Heard::Spawned(pidfd) => {
                     self.second = Some(identify(pidfd)?);
                     self.conversation.adopted()?;
+                }
+                Heard::Assembled => {
+                    let began = Instant::now();
+                    assembled(self.second.as_ref().unwrap_or(&self.first))?;
+                    self.conversation.go_on(began.elapsed())?;
                 }
                 Heard::Ready { user, console } => ready = Some((user, console)),
                 Heard::Executed => {
@@ -171,7 +206,8 @@ mod tests {
 
     fn failure(main: impl FnOnce(&Reporter) -> Result<Infallible, LaunchError>) {
         isolated(|| {
-            let error = launch_until(Instant::now() + Duration::from_millis(50), &Clone3::default(), None, main)
+            let deadline = Instant::now() + Duration::from_millis(50);
+            let error = launch_until(deadline, &Clone3::default(), None, &mut unexpected, main)
                 .expect_err("it never becomes a program");
             let none = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
             assert!(matches!(none, Err(Errno::CHILD)), "a child is left after {error}: {none:?}");

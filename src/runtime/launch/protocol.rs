@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `Unmapped` | `Mapped` | a pod's new user namespace has its id maps |
 //! | `Spawned` + pidfd | `Adopted` | a sibling takes over the conversation; it goes on once the launcher knows it |
+//! | `Assembled` | `GoOn` | a container has everything but its root: the launcher runs the hooks that want to see it so |
 //! | `Ready` (+ console) | | all is set up: only `execve` is left, or the pod's process waits to be read out |
 //! | `Failed` | | it ends; nothing follows |
 //! | | end of file | the launcher has given up: who waits for it, ends |
@@ -17,7 +18,7 @@ use std::{
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -44,6 +45,8 @@ pub(super) enum Report {
     /// A child of the launcher, which the descriptor beside it refers to, goes on in its place. Its id is not told: the
     /// process may be in another PID namespace than the launcher, where the child has another one.
     Spawned,
+    /// A container has everything in place, and its root is not its root yet.
+    Assembled,
     /// Everything is set up; a console may be beside it.
     Ready(Identity),
     /// It has failed.
@@ -57,6 +60,8 @@ pub(super) enum Order {
     Mapped,
     /// The sibling is known, and will be reaped.
     Adopted,
+    /// All hooks have been run.
+    GoOn,
 }
 
 /// The new process' end.
@@ -70,6 +75,7 @@ pub(super) struct Conversation {
     deadline: Instant,
     ready: bool,
     spawned: bool,
+    assembled: bool,
 }
 
 /// What the launcher makes of what it hears.
@@ -79,6 +85,8 @@ pub(super) enum Heard {
     Unmapped,
     /// See [`Report::Spawned`].
     Spawned(OwnedFd),
+    /// See [`Report::Assembled`].
+    Assembled,
     /// See [`Report::Ready`].
     Ready { user: Identity, console: Option<OwnedFd> },
     /// The program runs.
@@ -89,7 +97,7 @@ pub(super) enum Heard {
 pub(super) fn pair(deadline: Instant) -> Result<(Conversation, Reporter), LaunchError> {
     let (launcher, process) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .at(Step::Protocol, "socket pair")?;
-    Ok((Conversation { socket: launcher, deadline, ready: false, spawned: false }, Reporter(process)))
+    Ok((Conversation { socket: launcher, deadline, ready: false, spawned: false, assembled: false }, Reporter(process)))
 }
 
 impl Reporter {
@@ -115,6 +123,12 @@ impl Reporter {
     /// Says that a sibling goes on.
     pub(in crate::runtime) fn spawned(&self, pidfd: BorrowedFd<'_>) -> Result<(), LaunchError> {
         send(self.0.as_fd(), &Report::Spawned, Some(pidfd))
+    }
+
+    /// Says that the container is assembled, and waits until the launcher has run the hooks.
+    pub(in crate::runtime) fn assembled(&self) -> Result<(), LaunchError> {
+        send(self.0.as_fd(), &Report::Assembled, None)?;
+        self.wait_for(Order::GoOn)
     }
 
     /// Says that all is set up.
@@ -154,6 +168,12 @@ impl Conversation {
         send(self.socket.as_fd(), &Order::Adopted, None)
     }
 
+    /// Says that all hooks have been run; the time that they took is given in addition.
+    pub(super) fn go_on(&mut self, pause: Duration) -> Result<(), LaunchError> {
+        self.deadline += pause;
+        send(self.socket.as_fd(), &Order::GoOn, None)
+    }
+
     /// Waits for what comes next.
     ///
     /// # Errors
@@ -185,9 +205,13 @@ impl Conversation {
             None if self.ready => Ok(Heard::Executed),
             None => Err(LaunchError::new(Step::Protocol, "the new process died while it was set up")),
             Some((Report::Unmapped, None)) if !self.ready && !self.spawned => Ok(Heard::Unmapped),
-            Some((Report::Spawned, Some(pidfd))) if !self.ready && !self.spawned => {
+            Some((Report::Spawned, Some(pidfd))) if !self.ready && !self.spawned && !self.assembled => {
                 self.spawned = true;
                 Ok(Heard::Spawned(pidfd))
+            }
+            Some((Report::Assembled, None)) if !self.ready && !self.assembled => {
+                self.assembled = true;
+                Ok(Heard::Assembled)
             }
             Some((Report::Ready(user), console)) if !self.ready => {
                 self.ready = true;
@@ -263,8 +287,6 @@ fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<Option<(T, Opt
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn ends() -> (Conversation, Reporter) {
@@ -302,6 +324,7 @@ mod tests {
         let ready: fn(&Reporter) = |process| process.ready(&user(), None).expect("sent");
         let unmapped: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Unmapped, None).expect("sent");
         let spawned: fn(&Reporter) = |process| process.spawned(process.0.as_fd()).expect("sent");
+        let assembled: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Assembled, None).expect("sent");
         let no_pidfd: fn(&Reporter) = |process| send(process.0.as_fd(), &Report::Spawned, None).expect("sent");
         let turn = Some("the new process spoke out of turn".to_owned());
         for reports in [
@@ -309,6 +332,9 @@ mod tests {
             &[ready, unmapped],
             &[ready, spawned],
             &[spawned, spawned],
+            &[assembled, assembled],
+            &[assembled, spawned],
+            &[ready, assembled],
             &[spawned, unmapped],
             &[no_pidfd],
         ] {
@@ -317,6 +343,7 @@ mod tests {
         assert_eq!(failed(&[]), Some("the new process died while it was set up".to_owned()));
         assert_eq!(failed(&[spawned]), Some("the new process died while it was set up".to_owned()));
         assert_eq!(failed(&[spawned, ready]), None);
+        assert_eq!(failed(&[spawned, assembled, ready]), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
         cdi,
         cgroup::{self, Limits},
         error::PlanError,
+        hooks::Hooks,
         lsm::{self, ExecLabel},
         seccomp, validate,
     },
@@ -137,7 +138,7 @@ pub struct ContainerPlan {
     /// No writes to the root file system.
     #[serde(default)]
     pub readonly_rootfs: bool,
-    /// An existing directory to mount the root file system on: in the container's own mount namespace, so that nothing
+    /// A directory to mount the root file system on, there when the container is launched: in the container's own mount namespace, so that nothing
     /// of it is seen on the host.
     pub mountpoint: PathBuf,
     /// Mounts, in the order in which they are made.
@@ -162,6 +163,9 @@ pub struct ContainerPlan {
     pub cgroup: String,
     /// The cgroup's limits.
     pub limits: Limits,
+    /// Programs of the host that are run on the way.
+    #[serde(default)]
+    pub hooks: Option<Hooks>,
 }
 
 /// Plans a container.
@@ -182,6 +186,7 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
     let labels = lsm::selinux::plan(&security.selinux, security.privileged, request.selinux_level)?;
     let mount_label = labels.as_ref().map(|labels| labels.mount_context().to_owned());
     let oom_score_adj = config.resources.oom_score_adj;
+    let hooks = Hooks::new(request.id, request.pod_dir, &config.annotations, &request.cdi.hooks);
     Ok(ContainerPlan {
         id: request.id.clone(),
         process: process::plan(request)?,
@@ -192,7 +197,7 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
         rootfs: request.rootfs.clone(),
         volatile: true,
         readonly_rootfs: security.readonly_rootfs,
-        mountpoint: request.pod_dir.to_owned(),
+        mountpoint: hooks.as_ref().map_or_else(|| request.pod_dir.to_owned(), Hooks::root),
         mounts: mount::plan(request, mount_label.as_deref())?,
         devices,
         masked_paths: paths("masked", security, &security.masked_paths)?,
@@ -210,6 +215,7 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
         oom_score_adj: Some(validate::oom_score_adj(oom_score_adj)?),
         cgroup: request.cgroup.clone(),
         limits: Limits::plan(&config.resources, Some(rules), host.cgroup)?,
+        hooks,
     })
 }
 

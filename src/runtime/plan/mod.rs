@@ -30,7 +30,7 @@ pub use exec::{ExecPlan, exec};
 pub use host::HostFacts;
 pub(super) use host::kernel_version;
 pub use mount::{Bind, IdMap, MountFlags, MountPlan, MountSource, ReadOnly};
-pub use oci::{container_spec, pod_spec};
+pub use oci::{OCI_VERSION, container_spec, pod_spec};
 pub use pod::{PodPlan, UserMaps, pod};
 pub(super) use process::PATH;
 pub use process::ProcessPlan;

@@ -1,5 +1,5 @@
 //! Plans in the form of the OCI runtime specification: the one that tools which look into engines know. Nothing is run by
-//! it.
+//! it, but hooks read it.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 
 use super::{CapabilitySet, ContainerPlan, MountPlan, MountSource, PidNamespace, ReadOnly, UserPlan};
 use crate::{
-    runtime::lsm::ExecLabel,
+    runtime::{hooks::Hooks, lsm::ExecLabel},
     types::{NamespaceMode, PodConfig, Propagation, Resources},
 };
 
 /// The specification that we follow.
-const VERSION: &str = "1.2.1";
+pub const OCI_VERSION: &str = "1.2.1";
 
 /// A pod: its namespaces, by the paths that they are pinned at below the pod's directory, and its cgroup.
 pub fn pod_spec(config: &PodConfig, dir: &Path, cgroup: &str) -> Value {
     json!({
-        "ociVersion": VERSION,
+        "ociVersion": OCI_VERSION,
         "hostname": config.hostname,
         "annotations": config.annotations,
         "linux": {
@@ -49,7 +49,7 @@ pub fn container_spec(plan: &ContainerPlan, pod: &PodConfig) -> Value {
         None => (None, None),
     };
     json!({
-        "ociVersion": VERSION,
+        "ociVersion": OCI_VERSION,
         "hostname": pod.hostname,
         "process": {
             "terminal": plan.process.terminal,
@@ -67,6 +67,7 @@ pub fn container_spec(plan: &ContainerPlan, pod: &PodConfig) -> Value {
             "selinuxLabel": selinux,
         },
         "root": { "path": plan.rootfs.upper, "readonly": plan.readonly_rootfs },
+        "hooks": plan.hooks.as_ref().map(Hooks::spec),
         "mounts": plan.mounts.iter().map(mount).collect::<Vec<_>>(),
         "linux": {
             "namespaces": namespaces,

@@ -55,6 +55,7 @@ fn descriptor(content: &[u8]) -> Descriptor {
         digest: Digest::of(content),
         size: content.len() as u64,
         urls: Vec::new(),
+        annotations: std::collections::BTreeMap::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod confine;
 mod container;
 mod exec;
+mod hooks;
 mod mount;
 mod pod;
 

@@ -36,6 +36,7 @@ fn what_cdi_devices_bring_wins_over_the_request() {
         devices: vec![device],
         mounts: vec![mount("/data/"), mount("/etc/hosts")],
         groups: vec![44],
+        hooks: Vec::new(),
     };
     let plan = planned_with(&edits, |_, config, _| {
         config.mounts = vec![bind("/h/1", "/data"), bind("/h/2", "/data/below")];
