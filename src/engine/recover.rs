@@ -44,6 +44,7 @@ impl Engine {
         fault::point("recover.pods");
         self.sweep_pods().await?;
         fault::point("recover.swept");
+        self.resume_removals();
         self.sweep_snapshots().await;
         let live: HashSet<Id> = pods.iter().filter(|pod| pod.is_ready()).map(|pod| pod.id.clone()).collect();
         match self.parts.network.recover(&live).await {

@@ -2,8 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use berth::wire::{
-    ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandboxState, RemovePodSandboxRequest,
+use berth::{
+    runtime::cgroup::{Hierarchy, Limits},
+    types::Digest,
+    wire::{ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandboxState, RemovePodSandboxRequest},
 };
 
 use crate::support::{Daemon, container, eventually, log_text, pod, shell};
@@ -141,6 +143,38 @@ async fn a_monitor_that_stands_still_keeps_its_pod_and_holds_up_no_daemon() {
     kill(monitors[0], Signal::SIGCONT).expect("let it go on");
     eventually("its monitor is heard of", async || daemon.try_exec(&id, &["true"], 10).await.is_ok()).await;
     assert_eq!(daemon.container_pid(&id).await, pid);
+}
+
+#[tokio::test]
+async fn a_cgroup_that_could_not_be_removed_is_removed_by_the_next_daemon() {
+    requires!(Root);
+    let mut daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let runs = daemon.status(&id).await.state();
+    daemon.kill();
+    // What a daemon writes that could not remove a cgroup, of one that has a process in it, and half of such a note.
+    let cgroups = Hierarchy::detect().expect("cgroups");
+    let name = "ab".repeat(32);
+    let path = format!("/{}/{name}", daemon.mark());
+    let left = cgroups.create(&path, &Limits::default()).expect("make a cgroup");
+    let mut process = std::process::Command::new("sleep").arg("1000").spawn().expect("start a process");
+    left.add(process.id().cast_signed()).expect("put it in");
+    let notes = daemon.path("run/cgroups");
+    fs::create_dir_all(&notes).expect("make the directory of notes");
+    let whole = notes.join(Digest::of(path.as_bytes()).to_string());
+    let half = notes.join(Digest::of(b"another").to_string());
+    fs::write(&whole, &path).expect("write a note");
+    fs::write(&half, format!("/{}", daemon.mark())).expect("write half a note");
+    let is_left = |daemon: &Daemon| daemon.leftovers().cgroups.iter().any(|cgroup| cgroup.ends_with(&name));
+    assert!(is_left(&daemon));
+    daemon.start_again().await;
+    eventually("its process is killed", async || process.try_wait().expect("wait").is_some()).await;
+    eventually("the cgroup is removed", async || !is_left(&daemon) && !whole.exists()).await;
+    assert_eq!(daemon.status(&id).await.state(), runs, "a container was killed by half a note");
+    fs::remove_file(half).expect("remove the other note");
 }
 
 #[tokio::test]
