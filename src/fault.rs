@@ -2,7 +2,8 @@
 //!
 //! Only a build with the feature `fault-points` has them. Then `BERTH_FAULT=NAME[:N]` kills the process the Nth time
 //! that it comes to the point of that name, as `kill -9` would, and `BERTH_FAULT_LOG=FILE` writes down each point that
-//! it comes to. `tests/faults` walks all of them.
+//! it comes to. `tests/faults` walks all of them. `BERTH_FAULT_PROTOCOLS=OLDEST-NEWEST` has the process, and the monitors
+//! that it makes, speak these versions of their protocol instead of their own.
 
 /// A place between two steps.
 #[cfg(not(feature = "fault-points"))]
@@ -13,6 +14,32 @@ pub fn point(_name: &'static str) {}
 #[cfg(feature = "fault-points")]
 pub fn point(name: &'static str) {
     armed::reached(name);
+}
+
+/// Versions of the monitors' protocol, the oldest and the newest, that a test wants spoken.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn protocols() -> Option<(u32, u32)> {
+    None
+}
+
+/// Versions of the monitors' protocol, the oldest and the newest, that a test wants spoken.
+#[cfg(feature = "fault-points")]
+pub fn protocols() -> Option<(u32, u32)> {
+    *armed::PROTOCOLS
+}
+
+/// What of its environment the daemon hands to the spawner, and so to monitors: nothing but faults.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn inherited() -> Option<(&'static str, String)> {
+    None
+}
+
+/// What of its environment the daemon hands to the spawner, and so to monitors: nothing but faults.
+#[cfg(feature = "fault-points")]
+pub fn inherited() -> Option<(&'static str, String)> {
+    protocols().map(|(oldest, newest)| (armed::PROTOCOLS_VARIABLE, format!("{oldest}-{newest}")))
 }
 
 #[cfg(feature = "fault-points")]
@@ -32,6 +59,14 @@ mod armed {
         let text = env::var("BERTH_FAULT").ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
         Some((name.to_owned(), AtomicU32::new(count.parse().unwrap_or(1))))
+    });
+
+    pub(super) const PROTOCOLS_VARIABLE: &str = "BERTH_FAULT_PROTOCOLS";
+
+    pub(super) static PROTOCOLS: LazyLock<Option<(u32, u32)>> = LazyLock::new(|| {
+        let text = env::var(PROTOCOLS_VARIABLE).ok()?;
+        let (oldest, newest) = text.split_once('-')?;
+        Some((oldest.parse().ok()?, newest.parse().ok()?))
     });
 
     static LOG: LazyLock<Option<File>> = LazyLock::new(|| {

@@ -41,6 +41,9 @@ struct Arguments {
     /// How many pods stand while memory and lists are measured
     #[arg(long, default_value_t = 100)]
     pods: usize,
+    /// Measures the engine alone, beside each of these numbers of pods, and nothing else
+    #[arg(long, value_delimiter = ',', conflicts_with = "against")]
+    growth: Vec<usize>,
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -50,23 +53,39 @@ struct Arguments {
 async fn main() {
     let arguments = Arguments::parse();
     let registry = registry::Registry::start().await;
-    let mut columns = vec![(arguments.socket, arguments.processes)];
-    columns.extend(arguments.against.map(|socket| (socket, arguments.against_processes)));
-    let images = pulls::push_all(&registry).await;
     let busybox = registry.push(&Archive::busybox(), "busybox", "latest").await;
-
-    let mut report = Report::default();
-    for (socket, processes) in columns {
-        let node = Node::connect(&socket, &busybox).await;
-        let results = report.column(&node.name().await);
-        results.add_size("engine idle, PSS", memory::pss(&processes));
-        node.pull(&busybox).await;
-        pods::measure(&node, arguments.rounds, &processes, arguments.pods, results).await;
-        pulls::measure(&node, &images, results).await;
-        node.remove_image(&busybox).await;
-    }
+    let report = match arguments.growth.is_empty() {
+        true => compared(arguments, &registry, &busybox).await,
+        false => grown(arguments, &busybox).await,
+    };
     std::fs::remove_dir_all(node::log_root()).expect("remove the logs");
     report.print();
+}
+
+async fn grown(arguments: Arguments, busybox: &str) -> Report {
+    let mut report = Report::default();
+    let node = Node::connect(&arguments.socket, busybox).await;
+    node.pull(busybox).await;
+    pods::growth(&node, arguments.rounds, &arguments.processes, &arguments.growth, &mut report).await;
+    node.remove_image(busybox).await;
+    report
+}
+
+async fn compared(arguments: Arguments, registry: &registry::Registry, busybox: &str) -> Report {
+    let mut columns = vec![(arguments.socket, arguments.processes)];
+    columns.extend(arguments.against.map(|socket| (socket, arguments.against_processes)));
+    let images = pulls::push_all(registry).await;
+    let mut report = Report::default();
+    for (socket, processes) in columns {
+        let node = Node::connect(&socket, busybox).await;
+        let results = report.column(&node.name().await);
+        results.add_size("engine idle, PSS", memory::pss(&processes));
+        node.pull(busybox).await;
+        pods::measure(&node, arguments.rounds, &processes, arguments.pods, results).await;
+        pulls::measure(&node, &images, results).await;
+        node.remove_image(busybox).await;
+    }
+    report
 }
 
 /// Waits until something is so.

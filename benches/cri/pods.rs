@@ -1,16 +1,17 @@
-//! Pods, execs, lists.
+//! Pods, execs, lists, and how they grow with the number of pods.
 
 use std::time::{Duration, Instant};
 
 use berth::wire::{
-    ExecSyncRequest, ListContainerStatsRequest, ListContainersRequest, ListPodSandboxRequest, StopContainerRequest,
+    ContainerStatusRequest, ExecSyncRequest, ListContainerStatsRequest, ListContainersRequest, ListPodSandboxRequest,
+    PodSandboxStatusRequest, StopContainerRequest,
 };
 use futures_util::future::join_all;
 
 use crate::{
     memory,
     node::{Node, Pod},
-    report::Column,
+    report::{Column, Report},
 };
 
 /// Clients that make pods at the same time.
@@ -26,9 +27,29 @@ pub(crate) async fn measure(node: &Node, rounds: usize, processes: &[String], st
     let before = memory::pss(processes);
     let pods = at_once(node, standing, results).await;
     results.add_size("memory per pod, PSS", memory::pss(processes).saturating_sub(before) / standing as u64);
-    lists(node, standing, results).await;
+    lists(node, results).await;
     exec(node, &pods[0], results).await;
     join_all(pods.iter().map(|pod| node.remove(pod))).await;
+}
+
+/// Measures beside ever more pods, one column for each of their numbers; leaves none.
+pub(crate) async fn growth(node: &Node, rounds: usize, processes: &[String], numbers: &[usize], report: &mut Report) {
+    node.remove(&node.run("warm-up").await).await;
+    let mut standing = Vec::new();
+    for &number in numbers {
+        let results = report.column(&format!("{number} pods"));
+        for next in standing.len()..number {
+            standing.push(node.run(&format!("standing-{next}")).await);
+        }
+        results.add_size("memory, PSS", memory::pss(processes));
+        serial(node, rounds, results).await;
+        lists(node, results).await;
+        statuses(node, &standing[0], results).await;
+        exec(node, &standing[0], results).await;
+    }
+    for pod in &standing {
+        node.remove(pod).await;
+    }
 }
 
 /// One pod after the other: the time until its container runs, and the time to take it away when that has stopped.
@@ -66,7 +87,7 @@ async fn at_once(node: &Node, count: usize, results: &mut Column) -> Vec<Pod> {
     pods
 }
 
-async fn lists(node: &Node, standing: usize, results: &mut Column) {
+async fn lists(node: &Node, results: &mut Column) {
     let mut runtime = node.runtime();
     let mut times = Vec::new();
     for _ in 0..CALLS {
@@ -74,13 +95,13 @@ async fn lists(node: &Node, standing: usize, results: &mut Column) {
         runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await.expect("list pods");
         times.push(started.elapsed());
     }
-    results.add_times(&format!("ListPodSandbox of {standing}"), std::mem::take(&mut times));
+    results.add_times("ListPodSandbox", std::mem::take(&mut times));
     for _ in 0..CALLS {
         let started = Instant::now();
         runtime.list_containers(ListContainersRequest::default()).await.expect("list containers");
         times.push(started.elapsed());
     }
-    results.add_times(&format!("ListContainers of {standing}"), std::mem::take(&mut times));
+    results.add_times("ListContainers", std::mem::take(&mut times));
     for _ in 0..CALLS / 10 {
         // Engines that answer from a cache are given the time to let it grow old.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -88,7 +109,26 @@ async fn lists(node: &Node, standing: usize, results: &mut Column) {
         runtime.list_container_stats(ListContainerStatsRequest::default()).await.expect("list stats");
         times.push(started.elapsed());
     }
-    results.add_times(&format!("ListContainerStats of {standing}"), times);
+    results.add_times("ListContainerStats", times);
+}
+
+async fn statuses(node: &Node, pod: &Pod, results: &mut Column) {
+    let mut runtime = node.runtime();
+    let mut times = Vec::new();
+    for _ in 0..CALLS {
+        let request = PodSandboxStatusRequest { pod_sandbox_id: pod.id.clone(), ..Default::default() };
+        let started = Instant::now();
+        runtime.pod_sandbox_status(request).await.expect("a pod's status");
+        times.push(started.elapsed());
+    }
+    results.add_times("PodSandboxStatus", std::mem::take(&mut times));
+    for _ in 0..CALLS {
+        let request = ContainerStatusRequest { container_id: pod.container.clone(), ..Default::default() };
+        let started = Instant::now();
+        runtime.container_status(request).await.expect("a container's status");
+        times.push(started.elapsed());
+    }
+    results.add_times("ContainerStatus", times);
 }
 
 async fn exec(node: &Node, pod: &Pod, results: &mut Column) {

@@ -36,21 +36,23 @@ impl Report {
         &mut self.columns[place]
     }
 
-    /// Prints a line a measurement, and how much better the first engine is than the second.
+    /// Prints a line a measurement and, of two engines, how much better the first is.
     pub(crate) fn print(&self) {
         let Some(first) = self.columns.first() else { return };
         let mut out = io::stdout().lock();
         let mut line = |name: &str, cells: &[String]| {
-            let cells: String = cells.iter().map(|cell| format!("{cell:>24}")).collect();
+            let cells: String = cells.iter().map(|cell| format!("{cell:>18}")).collect();
             let _ = writeln!(out, "{name:<52}{cells}");
         };
         let mut header: Vec<String> = self.columns.iter().map(|column| column.engine.clone()).collect();
-        header.extend(self.columns.get(1).map(|_| "times better".to_owned()));
+        header.extend((self.columns.len() == 2).then(|| "times better".to_owned()));
         line("", &header);
         for (number, (name, value)) in first.results.iter().enumerate() {
             let values: Vec<Value> = self.columns.iter().map(|column| column.results[number].1).collect();
             let mut cells: Vec<String> = values.iter().map(|value| value.to_string()).collect();
-            cells.extend(values.get(1).map(|other| format!("{:.1}", value.times_better_than(*other))));
+            if let [_, other] = values[..] {
+                cells.push(format!("{:.1}", value.times_better_than(other)));
+            }
             line(name, &cells);
         }
     }

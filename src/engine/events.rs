@@ -58,7 +58,7 @@ impl Engine {
             kind,
             at,
             pod: pod.view(),
-            containers: self.containers_of(pod).iter().map(|container| container.view()).collect(),
+            containers: pod.containers().iter().map(|container| container.view()).collect(),
         });
     }
 }

@@ -21,12 +21,12 @@ use super::{
     Engine, Error,
     container::{Change, Container, Phase},
     ledger, names,
-    pod::{self, Pod},
+    pod::{self, Contact, Pod, monitor::exit_without_monitor},
 };
 use crate::{
     error::chain,
     fault,
-    monitor::client::{self as monitor, Held, Monitor},
+    monitor::client::{Held, Monitor},
     state::{Boot, claim_run_dir},
     task::blocking,
     types::{ExitStatus, Id, Timestamp},
@@ -72,7 +72,7 @@ impl Engine {
             };
             let container = Arc::new(Container::recovered(record, pod));
             self.keep_name(names::of_container(&container.config.metadata, &container.pod_id), &container.id);
-            self.containers.insert(&container.id, Arc::clone(&container));
+            self.add_container(&container);
         }
         Ok(())
     }
@@ -85,9 +85,14 @@ impl Engine {
     }
 
     async fn recover_pod(self: &Arc<Self>, pod: &Arc<Pod>, boot: Boot) {
-        let held = if boot == Boot::Same && pod.was_ready() { self.find_monitor(pod).await } else { HashMap::new() };
-        let containers = self.containers_of(pod);
-        join_all(containers.iter().map(|container| self.recover_container(container, &held, boot))).await;
+        let held = match boot {
+            Boot::Same if pod.was_ready() => self.find_monitor(pod).await,
+            _ => Some(HashMap::new()),
+        };
+        let containers = pod.containers();
+        if let Some(held) = held {
+            join_all(containers.iter().map(|container| self.recover_container(container, &held, boot))).await;
+        }
         if pod.is_ready() {
             self.watch_pod(pod);
         } else if pod.was_ready() {
@@ -102,16 +107,22 @@ impl Engine {
         }
     }
 
-    /// Finds the monitor of a pod that was ready; makes the pod ready again if it answers.
-    async fn find_monitor(&self, pod: &Pod) -> HashMap<Id, Held> {
+    /// Finds the monitor of a pod that was ready; makes the pod ready again if there is one. Returns what it holds;
+    /// `None` when it cannot say.
+    async fn find_monitor(&self, pod: &Pod) -> Option<HashMap<Id, Held>> {
         match Monitor::connect(&pod.dir).await {
             Ok((monitor, snapshot)) => {
-                pod.set_ready(monitor, pod.ips());
-                snapshot.containers.into_iter().map(|held| (held.id.clone(), held)).collect()
+                pod.set_found(Contact::Monitor(monitor));
+                Some(snapshot.containers.into_iter().map(|held| (held.id.clone(), held)).collect())
+            }
+            Err(error) if error.says_that_nobody_lives() => {
+                tracing::warn!(pod = %pod.id, error = chain(&error), "the pod's monitor has died");
+                Some(HashMap::new())
             }
             Err(error) => {
-                tracing::warn!(pod = %pod.id, error = chain(&error), "the pod's monitor does not answer");
-                HashMap::new()
+                tracing::error!(pod = %pod.id, error = chain(&error), "the pod goes on, but its monitor cannot be reached");
+                pod.set_found(Contact::Estranged(Arc::new(error)));
+                None
             }
         }
     }
@@ -166,11 +177,7 @@ impl Engine {
 
     async fn sweep_pod(&self, id: &Id) {
         let dir = self.pod_dir(id);
-        if let Ok((monitor, _)) = Monitor::connect(&dir).await
-            && let Err(error) = monitor.shutdown().await
-        {
-            tracing::warn!(pod = %id, error = chain(&error), "the monitor of an unfinished pod did not shut down");
-        }
+        self.end_unknown_monitor(id, &dir).await;
         if let Err(error) = blocking(move || pod::run::remove_dir(&dir)).await {
             tracing::warn!(pod = %id, error = chain(&error), "something of an unfinished pod is left");
         }
@@ -188,15 +195,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// How a container ended whose monitor has died: as that wrote it down, if it came to that.
-pub(super) fn exit_without_monitor(container: &Container) -> ExitStatus {
-    let recorded = monitor::exit_record(&container.pod.dir, &container.id).unwrap_or_else(|error| {
-        tracing::warn!(container = %container.id, error = chain(&error), "the record of a container's end is broken");
-        None
-    });
-    recorded.unwrap_or_else(|| ExitStatus::unknown("the pod's monitor died", Timestamp::now()))
 }
 
 /// The ids that entries of a directory are named by; no directory has none.

@@ -83,7 +83,7 @@ impl Engine {
     }
 
     pub(super) fn running_containers(&self, pod: &Pod) -> Vec<Arc<Container>> {
-        let mut containers = self.containers_of(pod);
+        let mut containers = pod.containers();
         containers.retain(|container| container.is_running());
         containers
     }

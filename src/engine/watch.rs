@@ -1,6 +1,6 @@
 //! What monitors report: ends of containers and the end of the monitor itself.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Engine, EventKind,
@@ -10,9 +10,8 @@ use super::{
 use crate::{
     error::chain,
     fault,
-    monitor::client::{Event, Held, Monitor},
-    state::Boot,
-    types::{ExitStatus, Id},
+    monitor::client::{Event, Monitor},
+    types::ExitStatus,
 };
 
 impl Engine {
@@ -21,12 +20,17 @@ impl Engine {
         let (engine, pod) = (Arc::clone(self), Arc::clone(pod));
         // Not among `tasks`: it goes on for as long as the pod does and has nothing to finish.
         tokio::spawn(async move {
-            while let Ok(monitor) = pod.monitor() {
-                engine.follow(&pod, &monitor).await;
-                drop(monitor);
-                if !engine.reconnect(&pod).await {
-                    engine.lose_monitor(&pod).await;
-                    return;
+            while pod.is_ready() {
+                let is_there = match pod.monitor() {
+                    Ok(monitor) => {
+                        engine.follow(&pod, &monitor).await;
+                        drop(monitor);
+                        pod.is_ready() && engine.reconnect(&pod).await
+                    }
+                    Err(_) => engine.tend_estranged(&pod).await,
+                };
+                if !is_there {
+                    return engine.lose_monitor(&pod).await;
                 }
             }
         });
@@ -52,21 +56,6 @@ impl Engine {
                 Event::Gone => return,
             }
         }
-    }
-
-    /// Finds out whether a monitor whose connection ended is still there, and if so goes on with it.
-    async fn reconnect(self: &Arc<Self>, pod: &Arc<Pod>) -> bool {
-        if !pod.is_ready() {
-            return false;
-        }
-        let Ok((monitor, snapshot)) = Monitor::connect(&pod.dir).await else { return false };
-        tracing::warn!(pod = %pod.id, "connected to the pod's monitor anew");
-        pod.set_ready(monitor, pod.ips());
-        let held: HashMap<Id, Held> = snapshot.containers.into_iter().map(|held| (held.id.clone(), held)).collect();
-        for container in self.containers_of(pod) {
-            self.recover_container(&container, &held, Boot::Same).await;
-        }
-        true
     }
 
     /// Takes note of a container's end. Its monitor keeps the record too, until this one is durable.

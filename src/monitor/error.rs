@@ -41,6 +41,29 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Somebody is there who does not answer.
+    #[error("the monitor in {} does not answer", dir.display())]
+    Silent {
+        /// The pod's directory.
+        dir: PathBuf,
+    },
+    /// Daemon and monitor are too far apart in age.
+    #[error("the monitor in {} speaks version {version} of the protocol, which this engine does not; it can be stopped", dir.display())]
+    Version {
+        /// The pod's directory.
+        dir: PathBuf,
+        /// What the monitor speaks.
+        version: u32,
+    },
+    /// A monitor could not be ended.
+    #[error("kill the monitor in {}", dir.display())]
+    Kill {
+        /// The pod's directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A request could not be sent.
     #[error("send {operation} to the monitor")]
     Send {
@@ -83,6 +106,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it means, beyond doubt, that no monitor lives in the pod's directory.
+    pub fn says_that_nobody_lives(&self) -> bool {
+        let is_nobody =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        matches!(self, Self::Connect { source, .. } if is_nobody(source))
+    }
+
     /// What the monitor said, if it was the monitor that refused.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
@@ -96,12 +126,14 @@ impl Classify for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Refused { failure, .. } => failure.kind(),
-            Self::Gone { .. } | Self::Connect { .. } => Kind::Unavailable,
+            Self::Gone { .. } | Self::Connect { .. } | Self::Silent { .. } => Kind::Unavailable,
+            Self::Version { .. } => Kind::FailedPrecondition,
             Self::Answer { .. } => Kind::Internal,
             Self::Record { .. } => Kind::DataLoss,
             Self::Seal { source, .. }
             | Self::Spawner(source)
             | Self::Spawn { source, .. }
+            | Self::Kill { source, .. }
             | Self::Send { source, .. } => io_kind(source),
         }
     }

@@ -1,8 +1,9 @@
 //! Joining a pod to the network.
 
-use std::{io, os::fd::AsFd, path::Path};
+use std::{io, os::fd::AsFd, path::Path, time::Duration};
 
 use futures_util::future::{try_join, try_join3};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Attachment, Error,
@@ -19,6 +20,9 @@ use crate::{
 
 /// The kernel gives loopback this number in every namespace.
 const LOOPBACK: u32 = 1;
+
+/// How long a pod waits for an address that is being given back.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Attachment {
     /// How the pod of a lease is joined.
@@ -55,7 +59,7 @@ impl Worker {
             Some(lease) => lease,
             None => {
                 let ipv6 = self.host.has_ipv6() && pod_side.has_ipv6();
-                let lease = self.shared.book().reserve(pod, mappings, ipv6)?;
+                let lease = self.lease(pod, mappings, ipv6).await?;
                 fault::point("network.attach.leased");
                 lease
             }
@@ -68,6 +72,20 @@ impl Worker {
                     tracing::warn!(?pod, error = crate::error::chain(&error), "half a network is left");
                 }
                 Err(error)
+            }
+        }
+    }
+
+    /// Leases addresses. When none is free, those that are being given back are waited for.
+    async fn lease(&self, pod: &Id, mappings: &[PortMapping], ipv6: bool) -> Result<Lease, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let leased = self.shared.book().reserve(pod, mappings, ipv6);
+            if !matches!(leased, Err(Error::PoolEmpty(_))) || !self.shared.book().is_any_releasing() {
+                return leased;
+            }
+            if timeout_at(deadline, self.shared.ended.notified()).await.is_err() {
+                return leased;
             }
         }
     }

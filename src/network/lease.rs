@@ -130,6 +130,11 @@ impl LeaseBook {
         }
     }
 
+    /// Whether a lease will end soon.
+    pub(super) fn is_any_releasing(&self) -> bool {
+        self.leases.values().any(|lease| lease.phase == Phase::Releasing)
+    }
+
     fn lease_addresses(&mut self, ipv6: bool) -> Result<Vec<IpNet>, Error> {
         let mut addresses: Vec<IpNet> = Vec::new();
         for pool in self.pools.iter_mut().filter(|pool| ipv6 || pool.subnet().addr().is_ipv4()) {

@@ -72,6 +72,7 @@ pub(super) async fn run(shared: Arc<Shared>, group: u32, mut queue: UnboundedRec
                 tracing::warn!(?pod, error = chain(&error), "the lease of a removed pod cannot be ended");
             }
         }
+        shared.ended.notify_one();
     }
 }
 

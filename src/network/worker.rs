@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     Attachment, Config, Error, Recovery,
@@ -50,6 +50,8 @@ type Answer<T> = oneshot::Sender<Result<T, Error>>;
 #[derive(Debug)]
 pub(super) struct Shared {
     book: Mutex<LeaseBook>,
+    /// Told when leases have ended.
+    pub(super) ended: Notify,
     /// Why pods cannot be given a network now, if so.
     condition: Mutex<Option<String>>,
 }
@@ -125,7 +127,7 @@ impl Worker {
         let ipv6 = host.has_ipv6();
         let subnets = usable(&remembered_subnets(&config).unwrap_or_else(|| config.subnets.clone()), ipv6)?;
         let book = LeaseBook::open(config.run_dir.join("leases"), &subnets)?;
-        let shared = Arc::new(Shared { book: Mutex::new(book), condition: Mutex::new(None) });
+        let shared = Arc::new(Shared { book: Mutex::new(book), ended: Notify::new(), condition: Mutex::new(None) });
 
         host::enable_forwarding(ipv6)?;
         let mtu = match config.mtu {

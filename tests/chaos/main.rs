@@ -30,7 +30,13 @@ use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, join_all};
 
-use crate::{actor::Actor, pictures::Pictures, support::Daemon, traces::Traces, world::World};
+use crate::{
+    actor::Actor,
+    pictures::Pictures,
+    support::{Daemon, setting},
+    traces::Traces,
+    world::World,
+};
 
 /// Pods that live at the same time.
 const PODS: u64 = 6;
@@ -75,10 +81,4 @@ async fn a_kill_in_the_middle_of_pulls_and_removals_leaves_a_whole_store() {
     let kills = setting("BERTH_CHAOS_KILLS", 20);
     println!("seed {seed}, {kills} kills");
     store_kills::run(seed, kills).await;
-}
-
-/// A number from the environment.
-fn setting(name: &str, default: u64) -> u64 {
-    let Ok(text) = std::env::var(name) else { return default };
-    text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}"))
 }

@@ -15,6 +15,7 @@ mod life;
 mod promises;
 #[path = "../chaos/transfer.rs"]
 mod transfer;
+mod upgrade;
 
 use std::collections::BTreeMap;
 

@@ -4,6 +4,7 @@
 //! [`support::Daemon`]), so tests run in parallel; a test that ends checks that its engine left nothing behind.
 //!
 //! A test that this machine cannot run says why through [`requires!`]; `BERTH_TEST_STRICT=1` makes that a failure.
+//! `BERTH_TEST_PROGRAM=FILE` is tested instead of the program that cargo has built with the tests.
 //! `BERTH_TEST_PATIENCE=N` makes all deadlines N times as long, for emulated machines.
 
 #[macro_use]
@@ -17,6 +18,7 @@ mod cli;
 mod cni;
 mod confinement;
 mod containers;
+mod endurance;
 mod escape;
 mod events;
 mod exec;

@@ -133,6 +133,25 @@ async fn addresses_are_used_again_after_pods_are_gone() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_being_given_back_is_waited_for() {
+    requires!(Root);
+    let daemon = Daemon::start_with("[network]\nsubnets = [\"10.99.9.0/29\"]\n").await;
+    let mut pods = std::collections::VecDeque::new();
+    let run = async |number: usize| {
+        let config = Some(pod(&daemon, &format!("p{number}")));
+        daemon.runtime().run_pod_sandbox(berth::wire::RunPodSandboxRequest { config, ..Default::default() }).await
+    };
+    while let Ok(answer) = run(pods.len()).await {
+        pods.push_back(answer.into_inner().pod_sandbox_id);
+    }
+    for number in 100..105 {
+        daemon.remove_pod(&pods.pop_front().expect("a pod")).await;
+        let next = run(number).await.expect("the address of the removed pod");
+        pods.push_back(next.into_inner().pod_sandbox_id);
+    }
+}
+
+#[tokio::test]
 async fn a_subnet_that_is_full_says_so() {
     requires!(Root);
     let daemon = Daemon::start_with("[network]\nsubnets = [\"10.99.8.0/30\"]\n").await;

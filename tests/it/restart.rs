@@ -114,6 +114,36 @@ async fn a_dead_monitor_is_noticed_and_its_pod_can_be_removed() {
 }
 
 #[tokio::test]
+async fn a_monitor_that_stands_still_keeps_its_pod_and_holds_up_no_daemon() {
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
+    requires!(Root);
+    let mut daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let (config, other) = (pod(&daemon, "p"), pod(&daemon, "q"));
+    let (pod, stopped) = (daemon.run_pod(&config).await, daemon.run_pod(&other).await);
+    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let in_stopped = daemon.run(&stopped, &container("c", &["sleep", "1000"]), &other).await;
+    let monitors = [daemon.monitor_pid(&id).await, daemon.monitor_pid(&in_stopped).await].map(Pid::from_raw);
+    for monitor in monitors {
+        kill(monitor, Signal::SIGSTOP).expect("stop it");
+    }
+    daemon.kill();
+    daemon.start_again().await;
+    assert_eq!(daemon.pod_status(&pod).await.state(), PodSandboxState::SandboxReady);
+    assert_eq!(daemon.status(&id).await.state(), ContainerState::ContainerRunning);
+    let refused = daemon.try_exec(&id, &["true"], 10).await.expect_err("nobody to ask");
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
+    daemon.remove_pod(&stopped).await;
+    let pid = daemon.container_pid(&id).await;
+    kill(monitors[0], Signal::SIGCONT).expect("let it go on");
+    eventually("its monitor is heard of", async || daemon.try_exec(&id, &["true"], 10).await.is_ok()).await;
+    assert_eq!(daemon.container_pid(&id).await, pid);
+}
+
+#[tokio::test]
 async fn addresses_and_ports_are_still_taken_after_a_restart() {
     requires!(Root);
     let mut daemon = Daemon::start().await;

@@ -44,7 +44,7 @@ impl Engine {
             Ok(container) => {
                 name.keep();
                 let container = Arc::new(container);
-                self.containers.insert(&id, Arc::clone(&container));
+                self.add_container(&container);
                 self.tell_of_container(&container, EventKind::Created);
                 Ok(id)
             }

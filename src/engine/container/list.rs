@@ -47,7 +47,7 @@ impl Engine {
 }
 
 /// Of several containers of one name in a pod's status, kubelet takes the first for the present one.
-pub(super) fn newest_first(containers: &mut [Arc<Container>]) {
+pub(in crate::engine) fn newest_first(containers: &mut [Arc<Container>]) {
     containers.sort_by_key(|container| Reverse(container.created_at));
 }
 

@@ -23,7 +23,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub(super) use list::passes;
+pub(super) use list::{newest_first, passes};
 pub(super) use phase::{Change, Phase};
 
 use super::{ContainerView, Engine, Error, User, cpu_rate::CpuRate, index::Found, pod::Pod};
@@ -217,12 +217,10 @@ impl Engine {
         }
     }
 
-    /// The containers of a pod.
-    pub(super) fn containers_of(&self, pod: &Pod) -> Vec<Arc<Container>> {
-        let mut containers = self.containers.all();
-        containers.retain(|container| container.pod_id == pod.id);
-        list::newest_first(&mut containers);
-        containers
+    /// Takes a container in: from now on it is found.
+    pub(super) fn add_container(&self, container: &Arc<Container>) {
+        container.pod.add(container);
+        self.containers.insert(&container.id, Arc::clone(container));
     }
 
     /// Writes a container down as it is now; does nothing when it is being removed.

@@ -57,6 +57,7 @@ impl Engine {
         }
         fault::point("container.remove.forgotten");
         self.containers.remove(&container.id);
+        container.pod.remove(container);
         self.names.release(&names::of_container(&container.config.metadata, &container.pod_id));
         self.usage.forget(&container.id);
         self.container_creations.discard(|id| *id == container.id);

@@ -96,6 +96,10 @@ impl Engine {
                 .kill(&container.id, signal)
                 .await
                 .map_err(|source| Error::monitor("signal", format!("container {}", container.id), source)),
+            Err(Error::Monitor { .. }) => {
+                let path = std::path::Path::new(&container.cgroup);
+                self.signal_directly(container, signal).await.map_err(|source| Error::file("signal", path, source))
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = sent {

@@ -2,6 +2,7 @@
 
 mod files;
 pub(super) mod list;
+pub(super) mod monitor;
 mod remove;
 pub(super) mod run;
 mod stop;
@@ -10,15 +11,20 @@ mod update;
 use std::{
     net::IpAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
 
-use super::{Engine, Error, PodState, PodView, cpu_rate::CpuRate, index::Found};
+use super::{
+    Engine, Error, PodState, PodView,
+    container::{self, Container},
+    cpu_rate::CpuRate,
+    index::Found,
+};
 use crate::{
-    monitor::client::Monitor,
+    monitor::client::{self, Monitor},
     types::{Id, NamespaceMode, PodConfig, Timestamp},
 };
 
@@ -54,6 +60,8 @@ pub(super) struct Pod {
     /// What its record said when the daemon started; `false` for a pod that was made since.
     was_ready: bool,
     live: Mutex<Live>,
+    /// Its containers; weak, as they hold the pod.
+    members: Mutex<Vec<Weak<Container>>>,
 }
 
 /// What changes about a pod.
@@ -61,7 +69,19 @@ pub(super) struct Pod {
 struct Live {
     ready: bool,
     ips: Vec<IpAddr>,
-    monitor: Option<Arc<Monitor>>,
+    contact: Contact,
+}
+
+/// How the engine and a pod's monitor stand.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Contact {
+    /// There is no monitor, or somebody is ending it.
+    #[default]
+    None,
+    /// They talk.
+    Monitor(Arc<Monitor>),
+    /// There is one, and this is why it cannot be talked to.
+    Estranged(Arc<client::Error>),
 }
 
 impl Pod {
@@ -78,6 +98,7 @@ impl Pod {
             cpu_rate: CpuRate::default(),
             was_ready: record.ready,
             live: Mutex::new(Live { ips: record.ips, ..Live::default() }),
+            members: Mutex::default(),
         }
     }
 
@@ -101,21 +122,61 @@ impl Pod {
     /// The monitor of a ready pod.
     pub(super) fn monitor(&self) -> Result<Arc<Monitor>, Error> {
         let live = self.live();
-        match (&live.monitor, live.ready) {
-            (Some(monitor), true) => Ok(Arc::clone(monitor)),
+        match (&live.contact, live.ready) {
+            (Contact::Monitor(monitor), true) => Ok(Arc::clone(monitor)),
+            (Contact::Estranged(source), true) => Err(Error::Monitor {
+                operation: "reach the monitor of",
+                object: format!("pod {}", self.id),
+                source: Arc::clone(source),
+            }),
             _ => Err(Error::PodNotReady(self.id.clone())),
         }
     }
 
     pub(super) fn set_ready(&self, monitor: Arc<Monitor>, ips: Vec<IpAddr>) {
-        *self.live() = Live { ready: true, ips, monitor: Some(monitor) };
+        *self.live() = Live { ready: true, ips, contact: Contact::Monitor(monitor) };
     }
 
-    /// Marks the pod as not ready and hands out its monitor, so that only one caller shuts it down.
-    pub(super) fn set_not_ready(&self) -> Option<Arc<Monitor>> {
+    /// What a new daemon has found out about the monitor of a pod that was ready: that there is one.
+    pub(super) fn set_found(&self, contact: Contact) {
+        let mut live = self.live();
+        live.ready = true;
+        live.contact = contact;
+    }
+
+    /// What a daemon has found out anew about the monitor of its pod; `false` when the pod is not ready any more.
+    pub(super) fn renew(&self, contact: Contact) -> bool {
+        let mut live = self.live();
+        if live.ready {
+            live.contact = contact;
+        }
+        live.ready
+    }
+
+    /// Marks the pod as not ready and hands out the way to its monitor, so that only one caller shuts it down.
+    pub(super) fn set_not_ready(&self) -> Contact {
         let mut live = self.live();
         live.ready = false;
-        live.monitor.take()
+        std::mem::take(&mut live.contact)
+    }
+
+    fn members(&self) -> MutexGuard<'_, Vec<Weak<Container>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, container: &Arc<Container>) {
+        self.members().push(Arc::downgrade(container));
+    }
+
+    pub(super) fn remove(&self, container: &Container) {
+        self.members().retain(|member| !std::ptr::eq(member.as_ptr(), container));
+    }
+
+    /// Its containers, the newest first.
+    pub(super) fn containers(&self) -> Vec<Arc<Container>> {
+        let mut containers: Vec<_> = self.members().iter().filter_map(Weak::upgrade).collect();
+        container::newest_first(&mut containers);
+        containers
     }
 
     /// Whether its record said that it is ready, when the daemon started.
@@ -125,10 +186,6 @@ impl Pod {
 
     pub(super) fn is_ready(&self) -> bool {
         self.live().ready
-    }
-
-    pub(super) fn ips(&self) -> Vec<IpAddr> {
-        self.live().ips.clone()
     }
 
     pub(super) fn has_own_network(&self) -> bool {
@@ -153,7 +210,10 @@ impl Pod {
             state: if live.ready { PodState::Ready } else { PodState::NotReady },
             created_at: self.created_at,
             ips: live.ips.clone(),
-            monitor_pid: live.monitor.as_ref().map(|monitor| monitor.pid()),
+            monitor_pid: match &live.contact {
+                Contact::Monitor(monitor) => Some(monitor.pid()),
+                Contact::None | Contact::Estranged(_) => None,
+            },
             netns: (live.ready && self.has_own_network()).then(|| self.netns()),
             cgroup: self.cgroup.clone(),
         }

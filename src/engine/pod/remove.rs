@@ -33,7 +33,7 @@ impl Engine {
         }
         self.stop_found_pod(pod).await?;
         fault::point("pod.remove.stopped");
-        for container in self.containers_of(pod) {
+        for container in pod.containers() {
             self.remove_found_container(&container).await?;
         }
         fault::point("pod.remove.containers");

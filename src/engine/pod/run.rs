@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::RwLock;
 
-use super::Pod;
+use super::{Contact, Pod};
 use crate::{
     engine::{Engine, Error, EventKind, cpu_rate::CpuRate, names, new_id, rollback::Rollback},
     fault,
@@ -53,6 +53,7 @@ impl Engine {
             cpu_rate: CpuRate::default(),
             was_ready: false,
             live: Mutex::default(),
+            members: Mutex::default(),
         });
 
         let mut rollback = Rollback::default();
@@ -103,7 +104,7 @@ impl Engine {
         rollback.push("end the monitor", move || {
             let (engine, gone, shutdown) = (Arc::clone(&engine), Arc::clone(&gone), Arc::clone(&shutdown));
             async move {
-                engine.end_monitor(&gone, Some(shutdown)).await;
+                engine.end_monitor(&gone, Contact::Monitor(shutdown)).await;
                 Ok(())
             }
         });

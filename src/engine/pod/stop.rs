@@ -9,13 +9,10 @@ use crate::{
     engine::{
         Engine, Error, EventKind,
         container::{Container, hooks},
-        recover::exit_without_monitor,
     },
     error::chain,
     fault,
-    monitor::client::Monitor,
     task::blocking,
-    types::NamespaceMode,
 };
 
 /// How long a stop waits for killed containers to end before it answers; what is left ends in the background.
@@ -44,7 +41,7 @@ impl Engine {
 
     /// Stops a pod whose gate the caller holds.
     pub(in crate::engine) async fn stop_found_pod(self: &Arc<Self>, pod: &Arc<Pod>) -> Result<(), Error> {
-        let containers = self.containers_of(pod);
+        let containers = pod.containers();
         let kills = containers.iter().map(|container| self.kill_for_stop(container));
         join_all(kills).await;
         fault::point("pod.stop.killed");
@@ -54,8 +51,8 @@ impl Engine {
         try_join(self.detach_network(pod), self.save_containers(&containers)).await?;
         fault::point("pod.stop.network");
         let was_ready = pod.is_ready();
-        let monitor = pod.set_not_ready();
-        self.end_monitor(pod, monitor).await;
+        let contact = pod.set_not_ready();
+        self.end_monitor(pod, contact).await;
         fault::point("pod.stop.monitor");
         let dir = pod.dir.clone();
         blocking(move || super::run::remove_dir(&dir)).await?;
@@ -86,43 +83,5 @@ impl Engine {
             pod: pod.id.clone(),
             source: Arc::new(source),
         })
-    }
-
-    /// Ends a pod's monitor and removes the cgroups that are the engine's. Never fails: what cannot be ended is logged.
-    pub(in crate::engine) async fn end_monitor(&self, pod: &Pod, monitor: Option<Arc<Monitor>>) {
-        if let Some(monitor) = monitor
-            && let Err(error) = monitor.shutdown().await
-        {
-            tracing::warn!(pod = %pod.id, error = chain(&error), "the monitor did not shut down as asked");
-        }
-        // In a caller's cgroup, only that of the pod's own init is ours.
-        let path = match pod.owns_cgroup() {
-            true => Some(pod.cgroup.clone()),
-            false if pod.config.namespaces.pid == NamespaceMode::Pod => {
-                Some(self.config.cgroup_driver.container(&pod.cgroup, &pod.id))
-            }
-            false => None,
-        };
-        if let Some(path) = path {
-            self.remove_cgroup(&path).await;
-        }
-    }
-
-    /// What becomes of a pod whose monitor has died: its containers are killed by cgroup and their ends are unknown.
-    pub(in crate::engine) async fn lose_monitor(self: &Arc<Self>, pod: &Arc<Pod>) {
-        if pod.set_not_ready().is_none() {
-            return;
-        }
-        tracing::error!(pod = %pod.id, "the pod's monitor has died; its containers are killed");
-        for container in self.containers_of(pod) {
-            if !container.phase().is_over() {
-                self.kill_cgroup(&container).await;
-                self.record_exit(&container, exit_without_monitor(&container)).await;
-            }
-        }
-        if let Err(error) = self.save_pod(pod).await {
-            tracing::error!(pod = %pod.id, error = chain(&error), "the loss of the monitor could not be written down");
-        }
-        self.tell_of_pod(pod, EventKind::Stopped);
     }
 }

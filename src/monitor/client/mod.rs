@@ -6,12 +6,14 @@ mod exec;
 mod link;
 mod monitor;
 mod spawner;
+mod stranger;
 
 use std::os::fd::OwnedFd;
 
 pub use exec::Exec;
 pub use monitor::{Monitor, exit_record};
 pub use spawner::Spawner;
+pub use stranger::kill_monitor;
 
 pub use super::{
     error::Error,

@@ -5,9 +5,10 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Attached, ContainerIo, Error, Event, Exec, ExecStdio, Snapshot, Started, Streams,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     monitor::{
         record,
-        wire::{Failure, HOOKS, Hello, PROTOCOL, Reply, Request, socket},
+        wire::{Failure, HOOKS, Hello, Reply, Request, Versions, socket},
     },
     runtime::{
         checkpoint::Restore,
@@ -25,6 +26,9 @@ use crate::{
     },
     types::{ExitStatus, Id, Signal},
 };
+
+/// How long a monitor may take to introduce itself. One that launches a process does so first.
+const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to a pod's monitor. It does not matter to the pod when it is dropped, but to its execs (see [`Exec`]).
 #[derive(Debug)]
@@ -39,13 +43,26 @@ impl Monitor {
     /// Connects to the monitor of the pod whose directory is `dir`.
     ///
     /// # Errors
-    /// [`Error::Connect`] when no monitor lives there.
+    /// One that [`Error::says_that_nobody_lives`] when that is so; any other means that there is a monitor, which does not
+    /// answer soon, or nothing that can be understood.
     pub async fn connect(dir: &Path) -> Result<(Arc<Self>, Snapshot), Error> {
+        let met = timeout(HELLO_PATIENCE, Self::connect_patiently(dir)).await;
+        met.unwrap_or_else(|_| Err(Error::Silent { dir: dir.to_owned() }))
+    }
+
+    /// The same with all the time in the world.
+    pub async fn connect_patiently(dir: &Path) -> Result<(Arc<Self>, Snapshot), Error> {
+        const OPERATION: &str = "hello";
         let link = socket::connect(dir)
             .and_then(Link::new)
             .map_err(|source| Error::Connect { dir: dir.to_owned(), source })?;
-        let (reply, _) = link.call("hello", &Request::Hello { protocol: PROTOCOL }, vec![]).await?;
-        let Reply::Hello(hello) = reply else { return Err(Error::Answer { operation: "hello" }) };
+        let versions = Versions::spoken();
+        let hello = Request::Hello { protocol: versions.newest() };
+        let (reply, _) = link.call(OPERATION, &hello, vec![]).await?;
+        let Reply::Hello(hello) = reply else { return Err(Error::Answer { operation: OPERATION }) };
+        if !versions.has(hello.protocol) {
+            return Err(Error::Version { dir: dir.to_owned(), version: hello.protocol });
+        }
         let (monitor, snapshot) = Self::met(link, hello);
         Ok((Arc::new(monitor), snapshot))
     }

@@ -20,6 +20,7 @@ use rustix::{
 
 use super::{Error, Monitor, link::Link};
 use crate::{
+    fault,
     monitor::wire::{Frame, Kind, Request, socket},
     runtime::plan::PodPlan,
     sys::{descriptors, mount_attr},
@@ -128,6 +129,7 @@ impl Process {
             .arg0("berth")
             .arg("spawner")
             .env_clear()
+            .envs(fault::inherited())
             .current_dir("/")
             .stdin(theirs)
             .stdout(Stdio::null())

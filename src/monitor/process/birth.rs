@@ -11,7 +11,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    monitor::wire::{Failure, Frame, Kind, Reply, Request, socket},
+    monitor::wire::{Failure, Frame, Kind, Reply, Request, Versions, socket},
     runtime::{cgroup::Hierarchy, launch, plan::PodPlan},
 };
 
@@ -32,7 +32,7 @@ pub(super) fn monitor(mut request: Frame, cgroups: Hierarchy) -> Option<Monitor>
     drop(request);
     match built {
         Ok(mut monitor) => {
-            let hello = monitor.hello(crate::monitor::wire::PROTOCOL);
+            let hello = monitor.hello(Versions::spoken().newest());
             monitor.adopt(connection);
             let token = monitor.connections.first()?.token();
             monitor.with_connection(token, |connection| {

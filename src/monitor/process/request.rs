@@ -6,7 +6,7 @@ use super::{Monitor, connection::Answer, container::Container, exec::Exec, note,
 use crate::{
     monitor::{
         record,
-        wire::{ContainerIo, Failure, Frame, Hello, Kind, PROTOCOL, Reply, Request, Streams},
+        wire::{ContainerIo, Failure, Frame, Hello, Kind, Reply, Request, Streams, Versions},
     },
     runtime::{
         checkpoint::Restore,
@@ -58,10 +58,10 @@ impl Monitor {
         }
     }
 
-    /// Introduces the monitor to a daemon that speaks `protocol` and all before it.
+    /// Introduces the monitor to a daemon that speaks `protocol` and perhaps older ones.
     pub(super) fn hello(&self, protocol: u32) -> Reply {
         Reply::Hello(Hello {
-            protocol: protocol.min(PROTOCOL),
+            protocol: Versions::spoken().choose(protocol),
             pid: std::process::id().cast_signed(),
             init: self.pod.init.as_ref().map(|init| init.pid),
             containers: self.containers.iter().map(Container::held).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    monitor::wire::{Hello, Kind, PROTOCOL, Request},
+    monitor::wire::{Hello, Kind, Request, Versions},
     runtime::plan::PodPlan,
     types::Id,
 };
@@ -66,7 +66,8 @@ impl Bench {
 fn peers_of_other_versions_are_understood_as_far_as_possible() {
     let mut bench = Bench::new();
     let daemon = bench.connect();
-    for (theirs, agreed) in [(PROTOCOL, PROTOCOL), (PROTOCOL + 7, PROTOCOL), (0, 0)] {
+    let newest = Versions::spoken().newest();
+    for (theirs, agreed) in [(newest, newest), (newest + 7, newest), (0, 1)] {
         let reply = bench.ask(&daemon, 5, &Request::Hello { protocol: theirs }).expect("hello");
         assert!(matches!(reply, Reply::Hello(Hello { protocol, .. }) if protocol == agreed));
     }
@@ -83,14 +84,14 @@ fn nonsense_costs_a_daemon_its_connection_and_nobody_else() {
     rustix::net::send(&bad, b"what?", rustix::net::SendFlags::empty()).expect("send");
     bench.run();
     assert!(Frame::receive(&bad).expect("closed").is_none());
-    bench.ask(&good, 1, &Request::Hello { protocol: PROTOCOL }).expect("hello");
+    bench.ask(&good, 1, &Request::Hello { protocol: Versions::spoken().newest() }).expect("hello");
 }
 
 #[test]
 fn notices_wait_for_a_slow_daemon_and_not_for_a_dead_one() {
     let mut bench = Bench::new();
     let (slow, never) = (bench.connect(), bench.connect());
-    bench.ask(&slow, 1, &Request::Hello { protocol: PROTOCOL }).expect("hello");
+    bench.ask(&slow, 1, &Request::Hello { protocol: Versions::spoken().newest() }).expect("hello");
     let notice = Notice::InitExited { status: ExitStatus::ended(0, false, Timestamp(1)) };
     let mut sent = 0;
     while bench.monitor.connections.len() == 2 {
@@ -108,7 +109,7 @@ fn notices_wait_for_a_slow_daemon_and_not_for_a_dead_one() {
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     // Queued notices go out as the daemon reads.
     let patient = bench.connect();
-    bench.ask(&patient, 1, &Request::Hello { protocol: PROTOCOL }).expect("hello");
+    bench.ask(&patient, 1, &Request::Hello { protocol: Versions::spoken().newest() }).expect("hello");
     for _ in 0..received + 100 {
         bench.monitor.notify(&notice);
     }

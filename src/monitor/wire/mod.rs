@@ -8,15 +8,20 @@
 //! ```
 //! Messages are JSON and peers of different versions meet: unknown fields are ignored, a new field needs
 //! `#[serde(default)]`, an unknown request is answered with [`Failure::Unsupported`], an unknown event is skipped.
+//! `version` says which versions can work together.
 
 mod frame;
 pub(super) mod socket;
+#[cfg(test)]
+mod tests;
+mod version;
 
 use std::{borrow::Cow, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub(super) use frame::{Frame, Kind};
+pub(super) use version::{HOOKS, Versions};
 
 use crate::{
     error::{Classify, Kind as ErrorKind, io_kind},
@@ -29,18 +34,12 @@ use crate::{
     types::{ExitStatus, Id, Signal, Timestamp},
 };
 
-/// The newest protocol that this program speaks. A connection uses the older one of both peers'.
-pub(super) const PROTOCOL: u32 = 2;
-
-/// The protocol from which on monitors run the hooks of a plan; older ones would leave them out without a word.
-pub(super) const HOOKS: u32 = 2;
-
 /// What a daemon asks for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request<'a> {
     /// To the spawner: fork a monitor and make a pod's namespaces. Descriptor: the monitor's end of the connection.
     Pod { plan: Cow<'a, PodPlan> },
-    /// First message of a connection to a running monitor.
+    /// First message of a connection to a running monitor: the newest protocol that the daemon speaks.
     Hello { protocol: u32 },
     /// Launch a container.
     Start { plan: Box<Cow<'a, ContainerPlan>>, io: ContainerIo },
@@ -95,7 +94,7 @@ pub(super) enum Notice {
 /// How a monitor introduces itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Hello {
-    /// The protocol of this connection.
+    /// The protocol of this connection: the monitor's choice, see [`Versions::choose`].
     pub protocol: u32,
     /// The monitor's process.
     pub pid: i32,
@@ -236,23 +235,5 @@ impl Classify for Failure {
             Self::Unsupported => ErrorKind::Unimplemented,
             Self::System { errno, .. } => io_kind(&std::io::Error::from_raw_os_error(*errno)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_of_a_newer_peer_are_ignored_and_missing_ones_have_defaults() {
-        let io: ContainerIo = serde_json::from_str(r#"{"stdin":true,"colour":"blue"}"#).expect("newer");
-        assert_eq!(io, ContainerIo { log: None, stdin: true, stdin_once: false });
-        let hello: Hello = serde_json::from_str(r#"{"protocol":9,"pid":4}"#).expect("older");
-        assert_eq!((hello.protocol, hello.init, hello.containers.len()), (9, None, 0));
-    }
-
-    #[test]
-    fn an_unknown_request_is_no_message() {
-        assert!(serde_json::from_str::<Request<'_>>(r#"{"Teleport":{"to":"mars"}}"#).is_err());
     }
 }

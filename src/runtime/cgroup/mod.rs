@@ -27,7 +27,7 @@ mod v2;
 
 use std::{
     path::{Component, Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 pub use branch::Branch;
@@ -66,7 +66,24 @@ const LONGEST_PATH: usize = 3_000;
 const LONGEST_NAME: usize = 255;
 
 impl Hierarchy {
+    /// The host's, found once: also by the processes that are forked from one that has found it, as the table of mounts
+    /// grows with the pods.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    pub fn of_host() -> Result<&'static Self, Error> {
+        static FOUND: OnceLock<Hierarchy> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found);
+        }
+        let found = Self::detect()?;
+        Ok(FOUND.get_or_init(|| found))
+    }
+
     /// Finds what is mounted.
+    ///
+    /// # Errors
+    /// When no cgroups are mounted, or the table of mounts cannot be read.
     pub fn detect() -> Result<Self, Error> {
         let mountinfo = file::read_as(file::Shown::ByRecord, Path::new("/proc/self/mountinfo"))?;
         let layout = match mount::find(&mountinfo).ok_or(Error::NotMounted)? {

@@ -19,7 +19,6 @@ mod tests;
 
 use std::{
     os::fd::{BorrowedFd, OwnedFd},
-    sync::OnceLock,
     time::Duration,
 };
 
@@ -123,14 +122,8 @@ pub struct Target<'a> {
     pub entrance: Option<&'a Entrance>,
 }
 
-/// The host's cgroups, found once in a process.
 fn hierarchy() -> Result<&'static Hierarchy, LaunchError> {
-    static FOUND: OnceLock<Hierarchy> = OnceLock::new();
-    if let Some(found) = FOUND.get() {
-        return Ok(found);
-    }
-    let found = Hierarchy::detect().map_err(cgroup_error)?;
-    Ok(FOUND.get_or_init(|| found))
+    Hierarchy::of_host().map_err(cgroup_error)
 }
 
 /// Makes a container's cgroup and launches into it. On failure the cgroup is gone, with all that was in it.

@@ -1,4 +1,4 @@
-//! What a pod keeps mounted on the host: its namespaces and its shared memory.
+//! What a pod has on the host: its namespaces by name, and its shared memory.
 
 use std::{
     os::fd::{AsRawFd as _, OwnedFd},
@@ -6,25 +6,36 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, Mode, OFlags, openat, unlink},
+    fs::{CWD, Mode, OFlags, openat, symlink, unlink},
     io::Errno,
     mount::{UnmountFlags, mount_bind},
 };
 
 use crate::runtime::error::{At as _, LaunchError, Step};
 
-/// The namespaces that are pinned, by the names of their files in `ns/` and in `/proc/<pid>/ns/`.
+/// A pod's namespaces, by the names of their files in `ns/` and in `/proc/<pid>/ns/`.
 pub(super) const NAMESPACES: [&str; 4] = ["net", "ipc", "uts", "user"];
 
-/// Keeps a namespace without a process in it.
-pub(super) fn pin(dir: &Path, name: &str, namespace: &OwnedFd) -> Result<(), LaunchError> {
+/// Gives a namespace its name in the pod's directory. The network's is there until it is removed, as it has to be
+/// taken down when the pod's monitor is dead. The others need none then: theirs leads to the descriptor of the calling
+/// process. Every mount on the host is copied for every container.
+pub(super) fn name(dir: &Path, name: &str, namespace: &OwnedFd) -> Result<(), LaunchError> {
     let path = dir.join("ns").join(name);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    openat(CWD, &path, flags, Mode::from_raw_mode(0o444)).at(Step::Pin, path.display())?;
-    mount_bind(format!("/proc/self/fd/{}", namespace.as_raw_fd()), &path).at(Step::Pin, path.display())
+    if name == "net" {
+        return pin(&path, namespace);
+    }
+    let descriptor = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+    symlink(descriptor, &path).at(Step::Pin, path.display())
 }
 
-/// Removes what [`pod`](super::pod) left below the pod's directory: the pins of its namespaces and its `shm`. Fine when
+/// Keeps a namespace without a process in it.
+fn pin(path: &Path, namespace: &OwnedFd) -> Result<(), LaunchError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    openat(CWD, path, flags, Mode::from_raw_mode(0o444)).at(Step::Pin, path.display())?;
+    mount_bind(format!("/proc/self/fd/{}", namespace.as_raw_fd()), path).at(Step::Pin, path.display())
+}
+
+/// Removes what [`pod`](super::pod) left below the pod's directory: the names of its namespaces and its `shm`. Fine when
 /// they are gone already.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ use crate::{
 /// Size of a pod's shared memory, bytes.
 const SHM_SIZE: u64 = 64 << 20;
 
-/// Makes a pod's namespaces, pins them below the pod's directory (`ns/net`, `ns/ipc`, `ns/uts`, `ns/user`), sets them
+/// Makes a pod's namespaces, names them below the pod's directory (`ns/net`, `ns/ipc`, `ns/uts`, `ns/user`), sets them
 /// up, mounts the pod's `shm` and starts the init of a shared PID namespace.
 ///
 /// # Errors
@@ -64,7 +64,7 @@ fn make(plan: &PodPlan) -> Result<PodInit, LaunchError> {
     Ok(pod)
 }
 
-/// Makes the namespaces by a process that lives until they are pinned.
+/// Makes the namespaces by a process that lives until they are held.
 fn namespaces(plan: &PodPlan) -> Result<PodInit, LaunchError> {
     let own = [plan.net, plan.ipc, plan.uts, plan.user.is_some()];
     if own == [false; 4] {
@@ -114,14 +114,14 @@ fn write_maps(pid: i32, maps: &UserMaps) -> Result<(), LaunchError> {
     Ok(())
 }
 
-/// Opens the namespaces of the process that the pod has of its own, and pins them.
+/// Opens the namespaces of the process that the pod has of its own, and names them.
 fn open_all(dir: &Path, pid: i32, own: [bool; 4]) -> Result<[Option<OwnedFd>; 4], LaunchError> {
     make_directory(&dir.join("ns"))?;
     let mut opened = [None, None, None, None];
     for ((slot, name), _) in opened.iter_mut().zip(NAMESPACES).zip(own).filter(|(_, own)| *own) {
         let path = format!("/proc/{pid}/ns/{name}");
         let namespace = openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Pin, &path)?;
-        pin::pin(dir, name, &namespace)?;
+        pin::name(dir, name, &namespace)?;
         *slot = Some(namespace);
     }
     Ok(opened)

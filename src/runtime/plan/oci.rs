@@ -14,14 +14,14 @@ use crate::{
 /// The specification that we follow.
 pub const OCI_VERSION: &str = "1.2.1";
 
-/// A pod: its namespaces, by the paths that they are pinned at below the pod's directory, and its cgroup.
+/// A pod: its namespaces, by their names below the pod's directory, and its cgroup.
 pub fn pod_spec(config: &PodConfig, dir: &Path, cgroup: &str) -> Value {
     json!({
         "ociVersion": OCI_VERSION,
         "hostname": config.hostname,
         "annotations": config.annotations,
         "linux": {
-            "namespaces": pinned_namespaces(config, dir),
+            "namespaces": named_namespaces(config, dir),
             "cgroupsPath": cgroup,
             "sysctl": config.sysctls,
         },
@@ -31,7 +31,7 @@ pub fn pod_spec(config: &PodConfig, dir: &Path, cgroup: &str) -> Value {
 /// A container of a pod.
 pub fn container_spec(plan: &ContainerPlan, pod: &PodConfig) -> Value {
     let dir = &plan.mountpoint;
-    let mut namespaces = pinned_namespaces(pod, dir);
+    let mut namespaces = named_namespaces(pod, dir);
     namespaces.push(json!({ "type": "mount" }));
     match plan.pid {
         PidNamespace::Own => namespaces.push(json!({ "type": "pid" })),
@@ -80,7 +80,7 @@ pub fn container_spec(plan: &ContainerPlan, pod: &PodConfig) -> Value {
     })
 }
 
-fn pinned_namespaces(config: &PodConfig, dir: &Path) -> Vec<Value> {
+fn named_namespaces(config: &PodConfig, dir: &Path) -> Vec<Value> {
     let modes = &config.namespaces;
     let host_network = modes.network == NamespaceMode::Node;
     [

@@ -36,8 +36,10 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{archive, eventually, leftovers::Leftovers, patience};
 
-/// The program under test.
-const BERTH: &str = env!("CARGO_BIN_EXE_berth");
+/// The program under test: `BERTH_TEST_PROGRAM`, or what cargo has built with the tests.
+fn program() -> PathBuf {
+    std::env::var_os("BERTH_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_berth").into()).into()
+}
 
 /// Size of the pieces of an import, bytes.
 const PIECE: usize = 64 * 1024;
@@ -148,7 +150,7 @@ impl Daemon {
 
     /// The command-line client, pointed at this daemon.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BERTH);
+        let mut command = Command::new(program());
         command.args(arguments).env("BERTH_HOST", format!("unix://{}", self.path("berth.sock").display()));
         command.env("BERTH_LOG_ROOT", self.path("logs"));
         command
@@ -442,7 +444,7 @@ fn places(directory: &Path, mark: &str) -> String {
 
 fn spawn(directory: &Path, mark: &str, environment: &[(&'static str, String)]) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("daemon.log")).expect("open the log");
-    Command::new(BERTH)
+    Command::new(program())
         .args(["serve", "--config"])
         .arg(directory.join("config.toml"))
         .env("BERTH_TEST_MARK", mark)

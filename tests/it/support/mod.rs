@@ -33,11 +33,17 @@ pub(crate) fn patience(seconds: u64) -> Duration {
     Duration::from_secs(seconds * factor)
 }
 
+/// A number from the environment.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    let Ok(text) = std::env::var(name) else { return default };
+    text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}"))
+}
+
 /// Waits until something is so, or panics with `what` after a while.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !is_so().await {
-        assert!(started.elapsed() < patience(10), "in vain: {what}");
+        assert!(started.elapsed() < patience(30), "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
