@@ -8,6 +8,7 @@
 
 mod attach;
 mod check;
+mod checkpoint;
 mod completion;
 mod connection;
 mod container_options;
@@ -123,6 +124,8 @@ enum EngineVerb {
     Rm(rm::Rm),
     /// Change what running containers may use
     Update(update::Update),
+    /// Write a running container into an archive
+    Checkpoint(checkpoint::Checkpoint),
     /// Print what containers use
     Stats(stats::Stats),
     /// Print what happens to pods and containers
@@ -210,6 +213,7 @@ impl EngineVerb {
             Self::Stop(verb) => verb.perform(session).await,
             Self::Rm(verb) => verb.perform(session).await,
             Self::Update(verb) => verb.perform(session).await,
+            Self::Checkpoint(verb) => verb.perform(session).await,
             Self::Stats(verb) => verb.perform(session).await,
             Self::Events => events::perform(session).await,
             Self::Info => info::perform(session).await,

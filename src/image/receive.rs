@@ -79,7 +79,7 @@ impl ReceivedLayer {
 #[derive(Debug)]
 pub(super) enum ReceivedContent {
     /// An archive's files.
-    Unpacked(ReceivedLayer),
+    Unpacked(Box<ReceivedLayer>),
     /// One file, which is the stream itself: that is not kept a second time.
     File(StagedFile),
 }
@@ -97,7 +97,7 @@ impl ReceivedContent {
         match (form, form.layer(layer.digest)) {
             (Form::File(path), Some(digest)) => store.layers.stage_file(source, expected, digest, path).map(Self::File),
             _ => ReceivedLayer::receive(store, source, &layer.media_type, Some(expected), keep_stream)
-                .map(Self::Unpacked),
+                .map(|layer| Self::Unpacked(Box::new(layer))),
         }
     }
 

@@ -7,7 +7,10 @@ use berth::wire::{
 };
 use tonic::{Code, Response, Status};
 
-use crate::support::{BUSYBOX, Daemon, eventually, log_text, pod, refusal, security, shell};
+use crate::{
+    cli::{berth, code},
+    support::{BUSYBOX, Daemon, eventually, log_text, pod, refusal, security, shell},
+};
 
 const RESTORING: &str = "[runtime]\nrestore_checkpoints = true\n";
 
@@ -55,6 +58,39 @@ async fn what_cannot_be_checkpointed_is_refused() {
     fs::write(&archive, "no archive").expect("write");
     let created = daemon.try_create(&pod, &from_checkpoint(shell("r", "true"), &archive), &pod_config).await;
     assert!(matches!(created.expect_err("refused").code(), Code::InvalidArgument | Code::NotFound));
+}
+
+#[tokio::test]
+async fn the_client_says_why_there_is_no_checkpoint() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let pod_config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&pod_config).await;
+    let terminal = daemon.run(&pod, &ContainerConfig { tty: true, ..shell("t", "sleep 1000") }, &pod_config).await;
+    for (container, wanted) in [(terminal.as_str(), "with a terminal"), ("nobody", "nobody")] {
+        let output = berth(&daemon, &["checkpoint", container, "relative.tar"]).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(code(&output) == 1 && stderr.contains(wanted), "{container}: {stderr}");
+    }
+    assert!(!Path::new("relative.tar").exists());
+}
+
+#[tokio::test]
+async fn the_client_writes_a_checkpoint_where_it_is() {
+    requires!(Root, Criu);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let pod_config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&pod_config).await;
+    let container = daemon.run(&pod, &shell("c", "while :; do sleep 0.1; done"), &pod_config).await;
+    let mut command = daemon.cli(&["checkpoint", "c", "c.tar"]);
+    command.current_dir(daemon.path(""));
+    let output = tokio::task::spawn_blocking(move || command.output().expect("run berth")).await.expect("the thread");
+    assert!(output.status.success(), "{output:?}");
+    let archive = fs::canonicalize(daemon.path("c.tar")).expect("the archive");
+    assert_eq!(Path::new(String::from_utf8_lossy(&output.stdout).trim()), archive);
+    assert_eq!(daemon.status(&container).await.state(), ContainerState::ContainerRunning);
 }
 
 #[tokio::test]

@@ -49,9 +49,9 @@ async fn many_probes_leave_the_daemon_and_the_monitor_as_they_were() {
     let monitor = daemon.monitor_pid(&id).await;
     let of_monitor = || (footprint::memory(monitor), footprint::descriptors(monitor));
     let probe = async |_lane: u64, number: u64| {
-        let command = if number % 2 == 0 { ["echo", "well"] } else { ["cat", "/no/such/file"] };
+        let command = if number.is_multiple_of(2) { ["echo", "well"] } else { ["cat", "/no/such/file"] };
         let answer = daemon.try_exec(&id, &command, 60).await.expect("probe");
-        assert_eq!(answer.exit_code == 0, number % 2 == 0, "{answer:?}");
+        assert_eq!(answer.exit_code == 0, number.is_multiple_of(2), "{answer:?}");
     };
     let probes = setting("BERTH_ENDURANCE_PROBES", 200);
     repeat(WARM_UP, &probe).await;
