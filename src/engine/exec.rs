@@ -21,6 +21,8 @@ use crate::{
 const LIMIT: usize = (16 << 20) - (4 << 10);
 /// How long after the command's end its output is waited for when something it left behind keeps the pipe open.
 const DRAIN: Duration = Duration::from_secs(1);
+/// And how long when that goes on to write.
+const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
 
@@ -83,7 +85,8 @@ fn lost(container: &Container, source: monitor::Error) -> Error {
     Error::monitor("follow a command in", format!("container {}", container.id), source)
 }
 
-/// Reads both streams until they end, or until the command has ended and nothing has come for a while.
+/// Reads both streams until they end, or until the command has ended and nothing has come for a while: of what it started
+/// and left behind nobody may wait for ever.
 async fn collect(
     exec: &mut Exec,
     stdout: pipe::Receiver,
@@ -97,7 +100,10 @@ async fn collect(
             _ = &mut reading => exec.wait().await?,
             status = exec.wait() => {
                 let status = status?;
-                while timeout(DRAIN, &mut reading).await.is_err() && (out.progressed() | err.progressed()) {}
+                let rest = async {
+                    while timeout(DRAIN, &mut reading).await.is_err() && (out.progressed() | err.progressed()) {}
+                };
+                let _ = timeout(LONGEST_DRAIN, rest).await;
                 status
             }
         }

@@ -51,6 +51,18 @@ async fn a_child_that_keeps_the_output_open_does_not_hold_the_answer() {
 }
 
 #[tokio::test]
+async fn a_child_that_goes_on_to_write_does_not_hold_the_answer() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let id = with_container(&daemon).await;
+    let command = ["sh", "-c", "echo first; (while :; do echo more; sleep 0.5; done) & exit 3"];
+    let answer = tokio::time::timeout(Duration::from_secs(60), daemon.try_exec(&id, &command, 0)).await;
+    let answer = answer.expect("an answer").expect("execute");
+    assert_eq!(answer.exit_code, 3);
+    assert!(answer.stdout.starts_with(b"first\nmore\n"));
+}
+
+#[tokio::test]
 async fn a_command_has_the_containers_identity_environment_and_confinement() {
     requires!(Root);
     let daemon = Daemon::start().await;
