@@ -25,7 +25,7 @@ const IN_ROOT: &[&str] = &["image", "containers", state::FILE];
 /// Records of what CNI plugins were asked for: those that are left could not be unmade, and are needed for that.
 const CNI: &str = "cni";
 /// What they keep in the state directory; the lock goes last.
-const IN_STATE: &[&str] = &["pods", "network", "boot_id", "berth.sock", "lock"];
+const IN_STATE: &[&str] = &["pods", "network", "cgroups", "boot_id", "berth.sock", "lock"];
 
 /// Removes pods with their containers, then images, records and directories. Settings and foreign files stay. No
 /// thread may exist yet.

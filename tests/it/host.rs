@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Daemon, container, eventually, pod};
+use crate::support::{Daemon, eventually};
 
 /// Runs a verb with the daemon's settings, without a terminal.
 async fn berth(daemon: &Daemon, verb: &[&str]) -> Output {
@@ -50,11 +50,11 @@ async fn what_cannot_work_is_an_error_with_advice() {
 async fn a_reset_takes_everything_of_the_engine_and_nothing_else() {
     requires!(Root);
     let mut daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let config = pod(&daemon, "p");
-    let id = daemon.run_pod(&config).await;
-    daemon.run(&id, &container("c", &["sleep", "1000"]), &config).await;
+    daemon.run_sleeper().await;
     fs::write(daemon.path("root/foreign"), "").expect("write a file that is not the engine's");
+    // As when a cgroup could not be removed.
+    fs::create_dir(daemon.path("run/cgroups")).expect("make the directory of notes");
+    fs::write(daemon.path("run/cgroups/note"), "").expect("write a note");
 
     let output = berth(&daemon, &["system", "reset", "--force"]).await;
     assert_eq!(output.status.code(), Some(1));
