@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -155,6 +155,10 @@ async fn hooks_are_run_in_their_order_in_their_namespaces_and_know_the_container
     assert_eq!(config["process"]["args"], json!(["sleep", "1000"]));
     assert_eq!(config["hooks"]["poststop"][0]["path"], json!(host.dir.path().join("witness")));
     assert_eq!(config["root"]["path"], json!(bundle.join("rootfs")));
+    let namespaces = config["linux"]["namespaces"].as_array().expect("namespaces");
+    let network = namespaces.iter().find(|namespace| namespace["type"] == "network").expect("the network's");
+    let network = fs::metadata(network["path"].as_str().expect("a path")).expect("it is there");
+    assert!(its.contains(&("net".to_owned(), format!("net:[{}]", network.ino()))));
     assert_eq!(fs::metadata(&bundle).expect("a bundle").permissions().mode() & 0o777, 0o700);
 
     host.daemon.kill();

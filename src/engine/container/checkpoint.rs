@@ -154,7 +154,7 @@ fn write(container: &Container, plan: &ContainerPlan, criu: &Path, pid: i32, loc
     changes?;
     let description = description.map_err(|source| Error::checkpoint(&container.id, source))?;
     parts.put(CONFIG, &config(container))?;
-    parts.put(SPEC, &crate::runtime::plan::container_spec(plan, &container.pod.config))?;
+    parts.put(SPEC, &crate::runtime::plan::container_spec(plan, &container.pod.config, &container.pod.dir))?;
     parts.put(DESCRIPTION, &description)?;
     directory::pack_into_file(&parts.0, location).map_err(|source| Error::image("write", "a checkpoint", source))
 }

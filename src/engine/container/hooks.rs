@@ -17,7 +17,7 @@ use crate::{
 pub(super) async fn prepare(container: &Container, plan: &ContainerPlan) -> Result<(), Error> {
     let Some(hooks) = plan.hooks.clone() else { return Ok(()) };
     let (plan, pod, directory) = (plan.clone(), Arc::clone(&container.pod), hooks.root());
-    let made = blocking(move || hooks.make_bundle(&plan, &pod.config)).await;
+    let made = blocking(move || hooks.make_bundle(&plan, &pod.config, &pod.dir)).await;
     made.map_err(|source| Error::file("make", directory, source))
 }
 

@@ -34,7 +34,7 @@ impl Engine {
     pub fn container_spec(&self, id: &str) -> Result<serde_json::Value, Error> {
         let container = self.find_container(id)?;
         let plan = self.plan(&container)?;
-        Ok(plan::container_spec(&plan, &container.pod.config))
+        Ok(plan::container_spec(&plan, &container.pod.config, &container.pod.dir))
     }
 
     /// The containers that a filter lets through, the newest first.

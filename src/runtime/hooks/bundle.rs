@@ -4,6 +4,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown, fchown},
+    path::Path,
 };
 
 use super::Hooks;
@@ -18,7 +19,7 @@ impl Hooks {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn make_bundle(&self, plan: &ContainerPlan, pod: &PodConfig) -> io::Result<()> {
+    pub fn make_bundle(&self, plan: &ContainerPlan, pod: &PodConfig, pod_dir: &Path) -> io::Result<()> {
         self.remove_bundle()?;
         // The container's environment is nobody else's business; but hooks in its user namespace are only root there.
         let owner = plan.user_namespace.as_ref().map(|maps| maps.root()).unzip();
@@ -28,7 +29,7 @@ impl Hooks {
             DirBuilder::new().mode(0o700).create(directory)?;
             chown(directory, owner.0, owner.1)?;
         }
-        let mut spec = container_spec(plan, pod);
+        let mut spec = container_spec(plan, pod, pod_dir);
         spec["root"]["path"] = self.root().to_string_lossy().into();
         let path = self.bundle.join("config.json");
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;

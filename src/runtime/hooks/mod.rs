@@ -151,14 +151,17 @@ impl Hooks {
     /// The first one that fails, with what it says of it; those after it are not run.
     pub fn run(&self, phase: Phase, pid: Option<i32>) -> Result<(), LaunchError> {
         let state = self.state(phase, pid).to_string();
-        self.list.iter().filter(|hook| hook.phase == phase).try_for_each(|hook| run::run(hook, &state, &self.bundle))
+        self.of_phase(phase).try_for_each(|hook| run::run(hook, &state, &self.bundle))
     }
 
     /// As [`Self::run`], but all are run. Returns what went wrong. Blocking.
     pub fn run_all(&self, phase: Phase, pid: Option<i32>) -> Vec<LaunchError> {
         let state = self.state(phase, pid).to_string();
-        let of_phase = self.list.iter().filter(|hook| hook.phase == phase);
-        of_phase.filter_map(|hook| run::run(hook, &state, &self.bundle).err()).collect()
+        self.of_phase(phase).filter_map(|hook| run::run(hook, &state, &self.bundle).err()).collect()
+    }
+
+    fn of_phase(&self, phase: Phase) -> impl Iterator<Item = &Hook> {
+        self.list.iter().filter(move |hook| hook.phase == phase)
     }
 
     /// What hooks read: runtime-spec "runtime.md", *State*.
@@ -178,15 +181,13 @@ impl Hooks {
 
     /// The hooks as `config.json` lists them.
     pub(super) fn spec(&self) -> Value {
-        let of_phase = |phase: Phase| {
+        let listed = |phase: Phase| {
             let hooks: Vec<Value> = self
-                .list
-                .iter()
-                .filter(|hook| hook.phase == phase)
+                .of_phase(phase)
                 .map(|hook| json!({ "path": hook.path, "args": hook.args, "env": hook.env, "timeout": hook.timeout }))
                 .collect();
             (!hooks.is_empty()).then(|| (phase.name().to_owned(), Value::Array(hooks)))
         };
-        Value::Object(Phase::ALL.into_iter().filter_map(of_phase).collect())
+        Value::Object(Phase::ALL.into_iter().filter_map(listed).collect())
     }
 }

@@ -138,8 +138,8 @@ pub struct ContainerPlan {
     /// No writes to the root file system.
     #[serde(default)]
     pub readonly_rootfs: bool,
-    /// A directory to mount the root file system on, there when the container is launched: in the container's own mount namespace, so that nothing
-    /// of it is seen on the host.
+    /// A directory to mount the root file system on, there when the container is launched: in the container's own mount
+    /// namespace, so that nothing of it is seen on the host.
     pub mountpoint: PathBuf,
     /// Mounts, in the order in which they are made.
     pub mounts: Vec<MountPlan>,

@@ -28,9 +28,8 @@ pub fn pod_spec(config: &PodConfig, dir: &Path, cgroup: &str) -> Value {
     })
 }
 
-/// A container of a pod.
-pub fn container_spec(plan: &ContainerPlan, pod: &PodConfig) -> Value {
-    let dir = &plan.mountpoint;
+/// A container of a pod whose directory is `dir`.
+pub fn container_spec(plan: &ContainerPlan, pod: &PodConfig, dir: &Path) -> Value {
     let mut namespaces = named_namespaces(pod, dir);
     namespaces.push(json!({ "type": "mount" }));
     match plan.pid {

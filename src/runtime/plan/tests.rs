@@ -325,7 +325,7 @@ fn plans_are_told_as_oci_specifications() {
         config.resources.memory_limit = 1 << 20;
     });
     pod.namespaces.ipc = NamespaceMode::Node;
-    let json = container_spec(&plan.expect("a plan"), &pod);
+    let json = container_spec(&plan.expect("a plan"), &pod, Path::new("/run/pod"));
     let spec: Spec = serde_json::from_value(json).expect("a specification");
     let process = spec.process().as_ref().expect("a process");
     assert_eq!(process.args().as_deref(), Some(&["/entry".to_owned(), "serve".to_owned()][..]));

@@ -20,7 +20,7 @@ fn plan(bed: &Bed, pod: &PodConfig, config: &ContainerConfig, scripts: &[(Phase,
     let mut plan = bed.plan(pod, config);
     plan.mountpoint = hooks.root();
     plan.hooks = Some(hooks.clone());
-    hooks.make_bundle(&plan, pod).expect("a bundle");
+    hooks.make_bundle(&plan, pod, &bed.pod_dir()).expect("a bundle");
     plan
 }
 
