@@ -114,7 +114,7 @@ impl Engine {
         match Monitor::connect(&pod.dir).await {
             Ok((monitor, snapshot)) => {
                 pod.set_found(Contact::Monitor(monitor));
-                Some(snapshot.containers.into_iter().map(|held| (held.id.clone(), held)).collect())
+                Some(snapshot.by_id())
             }
             Err(error) if error.says_that_nobody_lives() => {
                 tracing::warn!(pod = %pod.id, error = chain(&error), "the pod's monitor has died");

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::wire::Failure;
+use super::wire::{Failure, socket::is_deserted};
 use crate::{
     error::{Classify, Kind, io_kind},
     types::Id,
@@ -108,9 +108,7 @@ pub enum Error {
 impl Error {
     /// Whether it means, beyond doubt, that no monitor lives in the pod's directory.
     pub fn says_that_nobody_lives(&self) -> bool {
-        let is_nobody =
-            |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-        matches!(self, Self::Connect { source, .. } if is_nobody(source))
+        matches!(self, Self::Connect { source, .. } if is_deserted(source))
     }
 
     /// What the monitor said, if it was the monitor that refused.

@@ -40,3 +40,6 @@ pub(crate) mod fuzz;
 pub mod process;
 mod record;
 mod wire;
+
+/// Name of the file in a pod's directory that its monitor writes notes into, and panics.
+const LOG: &str = "monitor.log";

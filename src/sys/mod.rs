@@ -1,4 +1,5 @@
-//! Kernel interfaces that neither nix nor rustix wraps, names of devices, and paths that cannot be led astray.
+//! Kernel interfaces that neither nix nor rustix wraps, names of devices, paths that cannot be led astray, and waits with a
+//! deadline.
 //!
 //! - **Owns:** all `unsafe` system calls, a file for each interface.
 //! - **Never:** decides, logs, or keeps state.
@@ -21,5 +22,6 @@ pub mod mount;
 pub mod mount_attr;
 pub mod openat2;
 pub mod pidfd;
+pub mod poll;
 pub mod seccomp;
 pub mod signal;

@@ -3,7 +3,7 @@
 //! A monitor that is there but does not answer, or speaks no version of the protocol that this engine does, is *estranged*.
 //! Its pod goes on as it is recorded. What needs the monitor is refused, and it is stopped without the monitor's help.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::time::{sleep, timeout};
@@ -15,7 +15,7 @@ use crate::{
         container::{Container, Phase},
     },
     error::chain,
-    monitor::client::{self as monitor, Failure, Held, Monitor},
+    monitor::client::{self as monitor, Failure, Monitor},
     runtime::cgroup,
     state::Boot,
     sys::pidfd,
@@ -106,7 +106,7 @@ impl Engine {
             return;
         }
         tracing::warn!(pod = %pod.id, "connected to the pod's monitor anew");
-        let held: HashMap<Id, Held> = snapshot.containers.into_iter().map(|held| (held.id.clone(), held)).collect();
+        let held = snapshot.by_id();
         for container in pod.containers() {
             self.recover_container(&container, &held, Boot::Same).await;
         }
@@ -183,17 +183,13 @@ async fn shut_down(pod: &Id, monitor: &Monitor) -> bool {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
             tracing::warn!(%pod, error = chain(&error), "the monitor did not shut down as asked");
-            matches!(error, monitor::Error::Gone { .. }) || error.failure().is_some_and(is_lingering)
+            matches!(error, monitor::Error::Gone { .. }) || matches!(error.failure(), Some(Failure::Lingering))
         }
         Err(_) => {
             tracing::warn!(%pod, "the monitor does not answer and is killed");
             false
         }
     }
-}
-
-fn is_lingering(failure: &Failure) -> bool {
-    matches!(failure, Failure::Lingering)
 }
 
 async fn kill_monitor(pod: &Id, dir: &Path) {

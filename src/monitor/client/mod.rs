@@ -8,7 +8,7 @@ mod monitor;
 mod spawner;
 mod stranger;
 
-use std::os::fd::OwnedFd;
+use std::{collections::HashMap, os::fd::OwnedFd};
 
 pub use exec::Exec;
 pub use monitor::{Monitor, exit_record};
@@ -48,6 +48,13 @@ pub struct Snapshot {
     pub init: Option<i32>,
     /// Containers that run or whose exit record is kept.
     pub containers: Vec<Held>,
+}
+
+impl Snapshot {
+    /// The containers by their ids.
+    pub fn by_id(self) -> HashMap<Id, Held> {
+        self.containers.into_iter().map(|held| (held.id.clone(), held)).collect()
+    }
 }
 
 /// Stdio of an exec.

@@ -1,15 +1,24 @@
 //! A monitor that cannot be talked to: then it is a process like any other.
 
-use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
+use std::{
+    fs, io,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     net::sockopt::socket_peercred,
-    process::{PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, pidfd_open},
 };
 
 use super::Error;
-use crate::{monitor::wire::socket, sys::pidfd, task::blocking};
+use crate::{
+    monitor::{LOG, wire::socket},
+    sys::{pidfd, poll::readable},
+    task::blocking,
+};
 
 /// How long a killed monitor may take to end.
 const DEATH: Duration = Duration::from_secs(10);
@@ -27,26 +36,51 @@ pub async fn kill_monitor(dir: &Path) -> Result<(), Error> {
 
 fn kill(dir: &Path) -> io::Result<()> {
     let socket = match socket::connect(dir) {
-        Ok(socket) => socket,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Ok(());
-        }
-        Err(error) => return Err(error),
+        Err(error) if socket::is_deserted(&error) => return Ok(()),
+        connected => connected?,
     };
     // Of a listening socket, the kernel tells who made it listen: the monitor.
-    let process = pidfd_open(socket_peercred(&socket)?.pid, PidfdFlags::empty())?;
-    // It lived until here, so the id was its own, if its socket is not closed by now.
-    if has_hung_up(&socket)? {
+    let id = socket_peercred(&socket)?.pid;
+    let Some(process) = open(id)? else { return Ok(()) };
+    if !is_monitor(id, dir)? {
         return Ok(());
     }
     pidfd::send_signal(&process, libc::SIGKILL)?;
-    let mut ended = [PollFd::new(&process, PollFlags::IN)];
-    let limit = Timespec { tv_sec: DEATH.as_secs().cast_signed(), tv_nsec: 0 };
-    if poll(&mut ended, Some(&limit))? == 0 { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    if readable(&process, Instant::now() + DEATH)? { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
 }
 
-fn has_hung_up(socket: &OwnedFd) -> io::Result<bool> {
-    let mut state = [PollFd::new(socket, PollFlags::IN)];
-    poll(&mut state, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-    Ok(state[0].revents().contains(PollFlags::HUP))
+/// `None` for one that has been reaped.
+fn open(id: Pid) -> io::Result<Option<OwnedFd>> {
+    match pidfd_open(id, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => Ok(None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
+/// Whether a process is what its id says: a dead monitor's socket may be kept open by a process that it had forked, and its
+/// id be another one's by now. A monitor, or what it has forked, writes its notes into the pod's directory.
+fn is_monitor(id: Pid, dir: &Path) -> io::Result<bool> {
+    let notes = |path: PathBuf| match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        metadata => metadata.map(|metadata| Some((metadata.dev(), metadata.ino()))),
+    };
+    let own = notes(dir.join(LOG))?;
+    Ok(own.is_some() && notes(format!("/proc/{}/fd/2", id.as_raw_nonzero()).into())? == own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_no_monitor_is_not_killed() {
+        let pod = tempfile::tempdir().expect("a directory");
+        kill(pod.path()).expect("nobody");
+        let listener = socket::listen(pod.path()).expect("listen");
+        kill(pod.path()).expect("this process, which has no notes there");
+        fs::write(pod.path().join(LOG), "").expect("write the notes of another");
+        kill(pod.path()).expect("this process, which has other notes");
+        drop(listener);
+        kill(pod.path()).expect("nobody any more");
+    }
 }

@@ -11,7 +11,10 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    monitor::wire::{Failure, Frame, Kind, Reply, Request, Versions, socket},
+    monitor::{
+        LOG,
+        wire::{Failure, Frame, Kind, Reply, Request, Versions, socket},
+    },
     runtime::{cgroup::Hierarchy, launch, plan::PodPlan},
 };
 
@@ -64,7 +67,7 @@ fn detach(pod_dir: &Path) -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
-    let log = File::options().append(true).create(true).open(pod_dir.join("monitor.log"))?;
+    let log = File::options().append(true).create(true).open(pod_dir.join(LOG))?;
     rustix::stdio::dup2_stderr(log.as_fd())?;
     Ok(())
 }

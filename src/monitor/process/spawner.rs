@@ -26,8 +26,8 @@ use crate::{
 /// To be called before the process has any thread.
 pub fn main() -> ExitCode {
     let served = start().and_then(|socket| {
-        let cgroups = Hierarchy::of_host().map_err(io::Error::other)?;
-        Ok((serve(socket)?, cgroups.clone()))
+        let cgroups = Hierarchy::detect().map_err(io::Error::other)?;
+        Ok((serve(socket)?, cgroups))
     });
     match served {
         Ok((None, _)) => ExitCode::SUCCESS,

@@ -51,6 +51,11 @@ pub(crate) fn connect(dir: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Whether [`connect`] failed because nobody listens.
+pub(in crate::monitor) fn is_deserted(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
 /// Takes one waiting connection; `WouldBlock` when there is none.
 pub(crate) fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)

@@ -2,17 +2,13 @@
 
 use std::{
     fs,
-    os::fd::{AsFd, OwnedFd},
-    time::Duration,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
-    time::Timespec,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::types::Id;
+use crate::{sys::poll::readable, types::Id};
 
 /// How long is waited for one to be gone after it was killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,8 +24,7 @@ pub(super) fn kill(pods: &[Id]) {
     let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let killed: Vec<OwnedFd> = ids.filter_map(|id| kill_if_marked(id, &marks)).collect();
     for process in killed {
-        let timeout = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
-        if !matches!(poll(&mut [PollFd::new(&process.as_fd(), PollFlags::IN)], Some(&timeout)), Ok(1)) {
+        if !matches!(readable(&process, Instant::now() + PATIENCE), Ok(true)) {
             tracing::warn!("a cni plugin of the last daemon does not end");
         }
     }

@@ -66,31 +66,21 @@ const LONGEST_PATH: usize = 3_000;
 const LONGEST_NAME: usize = 255;
 
 impl Hierarchy {
-    /// The host's, found once: also by the processes that are forked from one that has found it, as the table of mounts
-    /// grows with the pods.
-    ///
-    /// # Errors
-    /// As [`detect`](Self::detect).
-    pub fn of_host() -> Result<&'static Self, Error> {
-        static FOUND: OnceLock<Hierarchy> = OnceLock::new();
-        if let Some(found) = FOUND.get() {
-            return Ok(found);
-        }
-        let found = Self::detect()?;
-        Ok(FOUND.get_or_init(|| found))
-    }
-
-    /// Finds what is mounted.
+    /// The host's, found once in a process and by those that are forked from it: the table of mounts grows with the pods.
     ///
     /// # Errors
     /// When no cgroups are mounted, or the table of mounts cannot be read.
     pub fn detect() -> Result<Self, Error> {
+        static FOUND: OnceLock<Hierarchy> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
         let mountinfo = file::read_as(file::Shown::ByRecord, Path::new("/proc/self/mountinfo"))?;
         let layout = match mount::find(&mountinfo).ok_or(Error::NotMounted)? {
             mount::Mounts::V1(layout) => Layout::V1(layout),
             mount::Mounts::V2(root) => Layout::V2(v2::Layout::new(root)?),
         };
-        Ok(Self(Arc::new(layout)))
+        Ok(FOUND.get_or_init(|| Self(Arc::new(layout))).clone())
     }
 
     /// Which version the controllers are on.

@@ -122,8 +122,8 @@ pub struct Target<'a> {
     pub entrance: Option<&'a Entrance>,
 }
 
-fn hierarchy() -> Result<&'static Hierarchy, LaunchError> {
-    Hierarchy::of_host().map_err(cgroup_error)
+fn hierarchy() -> Result<Hierarchy, LaunchError> {
+    Hierarchy::detect().map_err(cgroup_error)
 }
 
 /// Makes a container's cgroup and launches into it. On failure the cgroup is gone, with all that was in it.

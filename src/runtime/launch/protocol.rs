@@ -22,7 +22,6 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -32,7 +31,10 @@ use rustix::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Identity;
-use crate::runtime::error::{At as _, LaunchError, Step};
+use crate::{
+    runtime::error::{At as _, LaunchError, Step},
+    sys::poll::readable,
+};
 
 /// Largest frame; a `Ready` with the most groups that a plan allows fits.
 const MAX_FRAME: usize = 64 << 10;
@@ -225,18 +227,6 @@ impl Conversation {
         match readable(&self.socket, self.deadline).at(Step::Protocol, "poll")? {
             true => Ok(()),
             false => Err(LaunchError::new(Step::Deadline, "was not finished in time")),
-        }
-    }
-}
-
-/// Waits until a descriptor is readable (`true`) or the deadline has come.
-pub(super) fn readable(descriptor: impl AsFd, deadline: Instant) -> rustix::io::Result<bool> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&timeout)) {
-            Err(Errno::INTR) => {}
-            ready => return ready.map(|count| count > 0),
         }
     }
 }

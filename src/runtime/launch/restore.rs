@@ -13,7 +13,7 @@ use rustix::{
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
-use super::{Launched, PodInit, Stdio, in_new_cgroup, parent, protocol::readable};
+use super::{Launched, PodInit, Stdio, in_new_cgroup, parent};
 use crate::{
     runtime::{
         cgroup::Entrance,
@@ -22,7 +22,7 @@ use crate::{
         init,
         plan::ContainerPlan,
     },
-    sys::clone3::Clone3,
+    sys::{clone3::Clone3, poll::readable},
 };
 
 /// How long criu may take.
