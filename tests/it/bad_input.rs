@@ -180,10 +180,7 @@ async fn empty_and_unknown_ids() {
 async fn negative_timeouts() {
     requires!(Root);
     let daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let (_, id) = daemon.run_sleeper().await;
     let answer = daemon.try_exec(&id, &["true"], -1).await;
     assert_eq!(refusal(answer.map(tonic::Response::new)).0, Code::InvalidArgument);
     let request = StopContainerRequest { container_id: id.clone(), timeout: -1 };

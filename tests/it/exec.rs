@@ -9,10 +9,7 @@ use crate::support::{Daemon, container, pod, refusal, security};
 
 /// A daemon with one running container.
 async fn with_container(daemon: &Daemon) -> String {
-    daemon.import_busybox().await;
-    let config = pod(daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await
+    daemon.run_sleeper().await.1
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::{
     cli::{berth, code, text},
-    support::{Archive, BUSYBOX, Compression, Daemon, Layer, Registry, container, eventually, pod, shell},
+    support::{Archive, BUSYBOX, Compression, Daemon, Layer, Registry, eventually, pod, shell},
 };
 
 fn spec(image: &str) -> Option<ImageSpec> {
@@ -107,10 +107,7 @@ async fn removal_takes_all_names_and_can_be_repeated() {
 async fn a_container_outlives_the_removal_of_its_image() {
     requires!(Root);
     let daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let (_, id) = daemon.run_sleeper().await;
     let answer = daemon.image().remove_image(RemoveImageRequest { image: spec(BUSYBOX) }).await;
     if let Err(status) = answer {
         assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");

@@ -291,10 +291,7 @@ async fn outside_sees_the_hosts_address() {
 async fn the_loopback_of_a_pod_is_up_and_its_links_are_few() {
     requires!(Root);
     let daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let (_, id) = daemon.run_sleeper().await;
     let links = daemon.exec(&id, &["ip", "-o", "link"]).await;
     assert_eq!(links.lines().count(), 2, "{links}");
     assert!(links.lines().all(|line| line.contains("UP")), "{links}");

@@ -84,10 +84,7 @@ async fn an_end_while_the_daemon_is_away_is_told_later() {
 async fn a_terminated_daemon_leaves_the_pods_running_and_ends_with_success() {
     requires!(Root);
     let mut daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let (pod, id) = daemon.run_sleeper().await;
     let pid = daemon.container_pid(&id).await;
     daemon.terminate().await;
     assert!(fs::metadata(format!("/proc/{pid}")).is_ok(), "the container ended with the daemon");
@@ -100,10 +97,7 @@ async fn a_terminated_daemon_leaves_the_pods_running_and_ends_with_success() {
 async fn a_dead_monitor_is_noticed_and_its_pod_can_be_removed() {
     requires!(Root);
     let daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let (pod, id) = daemon.run_sleeper().await;
     let monitor = daemon.monitor_pid(&id).await;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), nix::sys::signal::Signal::SIGKILL).expect("kill it");
     let is_over = async || {
@@ -149,10 +143,7 @@ async fn a_monitor_that_stands_still_keeps_its_pod_and_holds_up_no_daemon() {
 async fn a_cgroup_that_could_not_be_removed_is_removed_by_the_next_daemon() {
     requires!(Root);
     let mut daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let (_, id) = daemon.run_sleeper().await;
     let runs = daemon.status(&id).await.state();
     daemon.kill();
     // What a daemon writes that could not remove a cgroup, of one that has a process in it, and half of such a note.

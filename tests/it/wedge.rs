@@ -86,10 +86,7 @@ async fn a_silent_registry_holds_up_no_other_pull_and_no_pod() {
 async fn a_client_that_does_not_read_holds_up_nobody_and_its_command_ends_with_it() {
     requires!(Root);
     let daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&config).await;
-    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    let (_, id) = daemon.run_sleeper().await;
     let mut client = daemon.cli(&["exec", "-i", &id, "yes"]);
     let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("run berth");
     let runs = async || daemon.try_exec(&id, &["pidof", "yes"], 30).await.expect("execute").exit_code == 0;

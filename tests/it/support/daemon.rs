@@ -34,7 +34,7 @@ use tempfile::TempDir;
 use tokio::{net::UnixStream, runtime::Runtime};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{archive, eventually, leftovers::Leftovers, patience};
+use super::{archive, container, eventually, leftovers::Leftovers, patience, pod};
 
 /// The program under test: `BERTH_TEST_PROGRAM`, or what cargo has built with the tests.
 fn program() -> PathBuf {
@@ -203,6 +203,15 @@ impl Daemon {
     pub(crate) async fn run_pod(&self, config: &PodSandboxConfig) -> String {
         let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
         self.runtime().run_pod_sandbox(request).await.expect("run the pod").into_inner().pod_sandbox_id
+    }
+
+    /// Takes busybox in and runs a pod in which a container of it sleeps. Returns the ids of both.
+    pub(crate) async fn run_sleeper(&self) -> (String, String) {
+        self.import_busybox().await;
+        let config = pod(self, "p");
+        let pod = self.run_pod(&config).await;
+        let container = self.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+        (pod, container)
     }
 
     /// Creates a container.
