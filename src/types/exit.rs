@@ -53,7 +53,7 @@ impl ExitStatus {
     pub const START_ERROR_CODE: i32 = 128;
 
     /// The status of a process that ended by itself or by a signal; `oom` says that the kernel's out-of-memory
-    /// killer struck in its cgroup.
+    /// killer, and nobody else, can have done it.
     pub fn ended(code: i32, oom: bool, at: Timestamp) -> Self {
         let reason = match (code, oom) {
             (137, true) => ExitReason::OomKilled,

@@ -7,15 +7,15 @@ use berth::wire::{
 };
 use tonic::Code;
 
-use crate::support::{Daemon, container, pod, refusal, shell};
+use crate::support::{Daemon, container, eventually, log_text, pod, refusal, shell};
 
-fn with_limits(mut config: ContainerConfig, limits: LinuxContainerResources) -> ContainerConfig {
+pub(crate) fn with_limits(mut config: ContainerConfig, limits: LinuxContainerResources) -> ContainerConfig {
     config.linux.get_or_insert_default().resources = Some(limits);
     config
 }
 
 /// Every file of that name in the container's cgroup, in whichever hierarchy has it.
-fn cgroup_file(pid: i32, name: &str) -> String {
+pub(crate) fn cgroup_file(pid: i32, name: &str) -> String {
     let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process's cgroups");
     for line in table.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -47,7 +47,7 @@ fn limits() -> LinuxContainerResources {
 }
 
 /// A running container with [`limits`], and its process id.
-async fn limited(daemon: &Daemon) -> (String, i32) {
+pub(crate) async fn limited(daemon: &Daemon) -> (String, i32) {
     daemon.import_busybox().await;
     let config = pod(daemon, "p");
     let pod = daemon.run_pod(&config).await;
@@ -114,6 +114,23 @@ async fn memory_beyond_the_limit_kills_and_is_told() {
     let config = with_limits(shell("c", "dd if=/dev/zero of=/dev/null bs=20M count=1; exit $?"), limits);
     let (status, _) = daemon.run_to_end(&config).await;
     assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_container_that_was_killed_on_request_was_not_killed_for_memory() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let limits = LinuxContainerResources { memory_limit_in_bytes: 15 << 20, ..Default::default() };
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let script = "dd if=/dev/zero of=/dev/null bs=20M count=1; echo child $?; while :; do sleep 1; done";
+    let id = daemon.run(&pod, &with_limits(shell("c", script), limits), &config).await;
+    let is_told = async || log_text(&daemon.status(&id).await).contains("child 137");
+    eventually("the child is killed for memory", is_told).await;
+    daemon.stop(&id, 0).await;
+    let status = daemon.wait_for_end(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"), "{status:?}");
 }
 
 #[tokio::test]

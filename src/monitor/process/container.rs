@@ -5,6 +5,7 @@
 //! ```
 
 use std::{
+    cell::Cell,
     os::fd::OwnedFd,
     path::Path,
     time::{Duration, Instant},
@@ -45,6 +46,8 @@ pub(super) struct Container {
     started_at: Timestamp,
     cgroup: Cgroup,
     oom: Option<OomWatch>,
+    /// A daemon had its main process killed.
+    killed_on_request: Cell<bool>,
     state: State,
     pub stdio: Stdio,
 }
@@ -80,7 +83,8 @@ impl Container {
             Failure::system("watch stdio", &error)
         })?;
         let oom = OomWatch::new(&cgroup, poller);
-        Ok(Self { id: plan.id.clone(), pid, pidfd, user, started_at, cgroup, oom, state: State::Running, stdio })
+        let (id, killed_on_request, state) = (plan.id.clone(), Cell::new(false), State::Running);
+        Ok(Self { id, pid, pidfd, user, started_at, cgroup, oom, killed_on_request, state, stdio })
     }
 
     pub(super) fn id(&self) -> &Id {
@@ -127,7 +131,7 @@ impl Container {
             return Err(Failure::NotRunning);
         }
         if signal.number() == libc::SIGKILL {
-            self.note_kill();
+            self.killed_on_request.set(true);
         }
         match pidfd::send_signal(&self.pidfd, signal.number()) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(Failure::NotRunning),
@@ -140,14 +144,8 @@ impl Container {
         if !self.is_running() {
             return Err(Failure::NotRunning);
         }
-        self.note_kill();
+        self.killed_on_request.set(true);
         self.cgroup.kill().map_err(|error| Failure::caused("kill processes", &error))
-    }
-
-    fn note_kill(&self) {
-        if let Some(oom) = &self.oom {
-            oom.killed_on_request();
-        }
     }
 
     /// Takes note of kills for memory, if the event is about those of this container.
@@ -163,9 +161,7 @@ impl Container {
     /// Takes note that the main process ended, with that exit code, and has been reaped.
     pub(super) fn main_ended(&mut self, code: i32, buffer: &mut [u8]) {
         let at = Timestamp::now();
-        // The count goes away with the cgroup. It began with the container's cgroup, so any kill was in this run.
-        let oom = self.cgroup.oom_kills().is_ok_and(|kills| kills > 0)
-            || self.oom.take().is_some_and(|oom| oom.verdict(code == 128 + libc::SIGKILL));
+        let oom = code == 128 + libc::SIGKILL && !self.killed_on_request.get() && self.was_killed_for_memory();
         // The kernel has killed a PID namespace of its own with its first process, but there may be none of its own.
         if let Err(error) = self.cgroup.kill() {
             note("kill what a container left behind", &error);
@@ -175,6 +171,12 @@ impl Container {
         }
         let status = ExitStatus::ended(code, oom, at);
         self.state = State::Ending { status, report_by: Instant::now() + PATIENCE };
+    }
+
+    /// Whether the kernel killed for memory in it. The count began with the container's cgroup, so any kill was in this
+    /// run, and goes away with the cgroup.
+    fn was_killed_for_memory(&mut self) -> bool {
+        self.cgroup.oom_kills().is_ok_and(|kills| kills > 0) || self.oom.take().is_some_and(OomWatch::verdict)
     }
 
     /// When [`Container::tick`] has something to do.

@@ -1,6 +1,6 @@
 //! Kills for memory in a cgroup that may be gone, with the count, before its container's end is heard of.
 
-use std::{cell::Cell, os::fd::OwnedFd};
+use std::os::fd::OwnedFd;
 
 use super::poll::{EventFlags, Poller, Token, Watched};
 use crate::runtime::cgroup::{self, Cgroup};
@@ -12,8 +12,6 @@ pub(super) struct OomWatch {
     seen: bool,
     /// The same for the whole pod, and its count when this container began.
     pod: (OwnedFd, u64),
-    /// A daemon had the container killed.
-    on_request: Cell<bool>,
 }
 
 impl OomWatch {
@@ -22,7 +20,7 @@ impl OomWatch {
         let (own, pod) = cgroup.memory_events()?;
         let kills = cgroup::oom_kills(&pod).ok()?;
         let events = poller.watch(own, Some(EventFlags::PRI)).ok()?;
-        let mut watch = Self { events, seen: false, pod: (pod, kills), on_request: Cell::default() };
+        let mut watch = Self { events, seen: false, pod: (pod, kills) };
         watch.look();
         Some(watch)
     }
@@ -36,19 +34,12 @@ impl OomWatch {
         is_own
     }
 
-    /// Takes note that the container is about to be killed because a daemon wants it.
-    pub(super) fn killed_on_request(&self) {
-        self.on_request.set(true);
-    }
-
-    /// Whether the kernel killed for memory, at the end of the main process. What came too fast to be seen is told from
-    /// the pod's count, if nobody else can have killed it.
-    pub(super) fn verdict(mut self, by_sigkill: bool) -> bool {
+    /// Whether the kernel killed for memory, at the end of a main process by `SIGKILL` that no daemon asked for. What came
+    /// too fast to be seen is told from the pod's count.
+    pub(super) fn verdict(mut self) -> bool {
         let is_known = self.look();
         let (pod, before) = &self.pod;
-        let guess =
-            || by_sigkill && !self.on_request.get() && cgroup::oom_kills(pod).is_ok_and(|kills| kills > *before);
-        self.seen || (!is_known && guess())
+        self.seen || (!is_known && cgroup::oom_kills(pod).is_ok_and(|kills| kills > *before))
     }
 
     /// Reads the count; says whether there still was one.
