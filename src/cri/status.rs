@@ -82,7 +82,7 @@ pub(super) fn creation_failed(error: &engine::Error) -> Status {
         engine::Error::Image { source, .. } if source.is_untrusted() => {
             Status::new(code(error.kind()), format!("{SIGNATURE_VALIDATION_FAILED}: {}", chain(error)))
         }
-        engine::Error::NoSubPath { .. } => {
+        engine::Error::NoSubPath { .. } | engine::Error::ImageVolume { .. } => {
             Status::new(code(error.kind()), format!("ImageVolumeMountFailed: {}", chain(error)))
         }
         _ => status(error),

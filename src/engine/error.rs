@@ -67,6 +67,17 @@ pub enum Error {
         /// What is missing in it.
         sub_path: String,
     },
+    /// An image volume cannot be looked into.
+    #[error("look for {sub_path:?} in image volume {image:?}")]
+    ImageVolume {
+        /// The image.
+        image: String,
+        /// What was looked for.
+        sub_path: String,
+        /// What failed.
+        #[source]
+        source: LaunchError,
+    },
     /// The process did not end even after SIGKILL.
     #[error("container {container} did not end {seconds} s after {signal}; it may be stuck in the kernel")]
     Unkillable {
@@ -239,7 +250,7 @@ impl Classify for Error {
             Self::Cgroup { source, .. } => source.kind(),
             Self::State { source, .. } => source.kind(),
             Self::File { source, .. } | Self::Pipe { source, .. } => io_kind(source),
-            Self::Unpin { source, .. } => source.kind(),
+            Self::Unpin { source, .. } | Self::ImageVolume { source, .. } => source.kind(),
             Self::Random | Self::Panicked(_) => Kind::Internal,
         }
     }

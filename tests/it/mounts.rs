@@ -5,10 +5,10 @@ use std::{
     os::unix::fs::{MetadataExt as _, symlink},
 };
 
-use berth::wire::{ContainerConfig, Device, Mount, MountPropagation};
+use berth::wire::{ContainerConfig, Device, ImageSpec, Mount, MountPropagation};
 use tonic::Code;
 
-use crate::support::{Daemon, container, pod, refusal, security, shell};
+use crate::support::{Archive, Compression, Daemon, Layer, container, pod, refusal, security, shell};
 
 fn mount(host: impl AsRef<std::path::Path>, path: &str) -> Mount {
     Mount { host_path: host.as_ref().display().to_string(), container_path: path.to_owned(), ..Default::default() }
@@ -81,9 +81,8 @@ async fn directories_and_files_are_mounted_and_told_as_they_were_asked_for() {
 async fn links_of_the_image_do_not_lead_out() {
     requires!(Root);
     let daemon = Daemon::start().await;
-    let layer =
-        crate::support::Layer::new().symlink("srv", "../../../../../../tmp").symlink("etc/mtab2", "/proc/mounts");
-    let image = crate::support::Archive::busybox().with_layer(layer, crate::support::Compression::Gzip);
+    let layer = Layer::new().symlink("srv", "../../../../../../tmp").symlink("etc/mtab2", "/proc/mounts");
+    let image = Archive::busybox().with_layer(layer, Compression::Gzip);
     daemon.import(image.oci_layout(crate::support::BUSYBOX), "").await.expect("import");
     let data = daemon.path("data");
     fs::create_dir(&data).expect("make a directory");
@@ -224,4 +223,37 @@ async fn a_missing_source_is_made_as_a_directory() {
     config.mounts = vec![mount(&source, "/m")];
     daemon.run_to_end(&config).await;
     assert_eq!(fs::read_to_string(source.join("file")).expect("the file"), "word\n");
+}
+
+#[tokio::test]
+async fn a_part_of_an_image_is_mounted_from_whichever_layer_has_it() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let below = Layer::new().file("data/below", 0o644, 0, b"below").file("data/hidden/file", 0o644, 0, b"hidden");
+    let above = Layer::new()
+        .file("data/above", 0o644, 0, b"above")
+        .file("data/.wh.hidden", 0o644, 0, b"")
+        .symlink("link", "/data");
+    let image = Archive::busybox().with_layer(below, Compression::Gzip).with_layer(above, Compression::Gzip);
+    daemon.import(image.oci_layout("volume:latest"), "").await.expect("import");
+    let of_image = |sub_path: &str| Mount {
+        image: Some(ImageSpec { image: "volume:latest".to_owned(), ..Default::default() }),
+        image_sub_path: sub_path.to_owned(),
+        readonly: true,
+        ..mount("", "/volume")
+    };
+    for part in ["data", "link"] {
+        let config = ContainerConfig { mounts: vec![of_image(part)], ..shell("c", "echo $(ls /volume)") };
+        let (_, text) = daemon.run_to_end(&config).await;
+        assert_eq!(text, "above below\n", "{part}");
+    }
+    let pod_config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&pod_config).await;
+    for missing in ["data/hidden", "data/below/file", "nowhere"] {
+        let config = with_mounts(vec![of_image(missing)]);
+        let refused = daemon.try_create(&pod, &config, &pod_config).await.expect_err(missing);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{missing}");
+        assert!(refused.message().starts_with("ImageVolumeMountFailed: "), "{refused:?}");
+    }
 }

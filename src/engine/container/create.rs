@@ -1,6 +1,9 @@
 //! CreateContainer: checked, planned, its writable layer made, written down. Nothing runs yet.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{Container, Made, Phase};
 use crate::{
@@ -8,11 +11,11 @@ use crate::{
     fault,
     image::Image,
     runtime::{
-        cdi, checkpoint,
+        cdi, checkpoint, launch,
         plan::{ImageDefaults, ImageMount, RootfsPlan},
     },
     task::blocking,
-    types::{ContainerConfig, Digest, Id, ImageSpec, Signal, Timestamp},
+    types::{ContainerConfig, Digest, Id, ImageSpec, Mount, Signal, Timestamp},
 };
 
 impl Engine {
@@ -87,7 +90,7 @@ impl Engine {
             let upper = snapshot.upper.clone();
             blocking(move || origin.apply_changes(&upper)).await?;
         }
-        let image_mounts = self.hold_image_mounts(&id, &config).await?;
+        let image_mounts = self.hold_image_mounts(&id, pod, &config).await?;
 
         let resources = config.resources.clone();
         let made = Made {
@@ -141,7 +144,7 @@ impl Engine {
     }
 
     /// Resolves the image volumes among the mounts and keeps their layers for as long as the container is there.
-    async fn hold_image_mounts(&self, id: &Id, config: &ContainerConfig) -> Result<Vec<ImageMount>, Error> {
+    async fn hold_image_mounts(&self, id: &Id, pod: &Pod, config: &ContainerConfig) -> Result<Vec<ImageMount>, Error> {
         let mut held = Vec::new();
         for (index, mount) in config.mounts.iter().enumerate() {
             let Some(spec) = &mount.image else { continue };
@@ -152,6 +155,9 @@ impl Engine {
                 .hold(id, &image)
                 .await
                 .map_err(|source| Error::image("hold", format!("image volume {:?}", spec.image), source))?;
+            if !mount.image_sub_path.is_empty() {
+                look_for_sub_path(mount, &lower, &pod.dir).await?;
+            }
             held.push(ImageMount { index, lower });
         }
         Ok(held)
@@ -185,6 +191,18 @@ fn defaults(image: &Image) -> ImageDefaults {
 
 fn log_path(directory: &str, path: &str) -> Option<PathBuf> {
     (!directory.is_empty() && !path.is_empty()).then(|| PathBuf::from(directory).join(path))
+}
+
+/// Makes sure that an image has what is to be mounted of it. `scratch` is a directory that nothing is mounted on.
+async fn look_for_sub_path(mount: &Mount, lower: &[PathBuf], scratch: &Path) -> Result<(), Error> {
+    let image = mount.image.as_ref().map(|spec| spec.image.clone()).unwrap_or_default();
+    let (path, sub_path) = (mount.container_path.clone(), mount.image_sub_path.clone());
+    let (lower, looked_for, scratch) = (lower.to_vec(), sub_path.clone(), scratch.to_owned());
+    match blocking(move || launch::image_has_path(&lower, &looked_for, &scratch)).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::NoSubPath { image, path, sub_path }),
+        Err(source) => Err(Error::ImageVolume { image, sub_path, source }),
+    }
 }
 
 async fn make_log_dir(container: &Container) -> Result<(), Error> {

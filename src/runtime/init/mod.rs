@@ -15,7 +15,7 @@ mod fuzz;
 mod hooks;
 mod identity;
 mod mask;
-mod mounts;
+pub(super) mod mounts;
 mod namespaces;
 mod pause;
 mod restore;

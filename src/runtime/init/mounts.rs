@@ -7,11 +7,11 @@ use std::{
         fd::{BorrowedFd, OwnedFd},
         unix::fs::DirBuilderExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, StatxFlags, fstat, statx},
+    fs::{AtFlags, CWD, FileType, OFlags, StatxFlags, fstat, statx},
     io::Errno,
 };
 
@@ -55,7 +55,7 @@ pub(super) fn prepare_images(plan: &ContainerPlan, user: Option<BorrowedFd<'_>>)
 }
 
 /// Takes all mounts out of the host's peer groups.
-pub(super) fn make_private() -> Result<(), LaunchError> {
+pub(in crate::runtime) fn make_private() -> Result<(), LaunchError> {
     use rustix::mount::{MountPropagationFlags, mount_change};
     mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).at(Step::Mount, "private /")
 }
@@ -99,24 +99,11 @@ fn copy(
 fn image(
     plan: &ContainerPlan,
     mount: &MountPlan,
-    lower: &[std::path::PathBuf],
+    lower: &[PathBuf],
     sub_path: &str,
     user: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, LaunchError> {
-    let tree = match lower {
-        [] => return Err(LaunchError::new(Step::Mount, format!("{}: the image has no layers", mount.target))),
-        [layer] => {
-            let tree = mount::clone_path(layer.as_path(), false).at(Step::Mount, layer.display())?;
-            if let Some(user) = user {
-                rootfs::idmap(&tree, user).at(Step::Mount, format_args!("map ids of {}", layer.display()))?;
-            }
-            tree
-        }
-        lower => {
-            let layers = Layers { lower, upper: None };
-            rootfs::overlay(&layers, user, plan.mount_label.as_deref(), &plan.mountpoint)?
-        }
-    };
+    let tree = whole(lower, user, plan.mount_label.as_deref(), &plan.mountpoint)?;
     let tree = match sub_path {
         "" => tree,
         sub_path => part(tree, sub_path, &plan.mountpoint)?,
@@ -126,12 +113,40 @@ fn image(
     Ok(tree)
 }
 
+/// All that an image shows, nowhere yet.
+fn whole(
+    lower: &[PathBuf],
+    user: Option<BorrowedFd<'_>>,
+    label: Option<&str>,
+    scratch: &Path,
+) -> Result<OwnedFd, LaunchError> {
+    match lower {
+        [] => Err(LaunchError::new(Step::Mount, "the image has no layers")),
+        [layer] => {
+            let tree = mount::clone_path(layer.as_path(), false).at(Step::Mount, layer.display())?;
+            if let Some(user) = user {
+                rootfs::idmap(&tree, user).at(Step::Mount, format_args!("map ids of {}", layer.display()))?;
+            }
+            Ok(tree)
+        }
+        lower => rootfs::overlay(&Layers { lower, upper: None }, user, label, scratch),
+    }
+}
+
+/// Whether an image, by its layers, top layer first, has something at a path. The caller's mount namespace is its own,
+/// and `scratch` is a directory to mount on.
+pub(in crate::runtime) fn has_path(lower: &[PathBuf], path: &str, scratch: &Path) -> Result<bool, LaunchError> {
+    let root = rootfs::attach(whole(lower, None, None, scratch)?, scratch)?;
+    match root.open(path, OFlags::PATH) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+        Err(errno) => Err(errno).at(Step::Mount, format_args!("image sub path {path}")),
+    }
+}
+
 /// A path within a tree, as a tree of its own; to be copied, it has to be mounted in the meantime.
 fn part(tree: OwnedFd, path: &str, scratch: &Path) -> Result<OwnedFd, LaunchError> {
-    use rustix::{
-        fs::OFlags,
-        mount::{UnmountFlags, unmount},
-    };
+    use rustix::mount::{UnmountFlags, unmount};
     let root = rootfs::attach(tree, scratch)?;
     let place = root.open(path, OFlags::PATH).at(Step::Mount, format_args!("image sub path {path}"))?;
     let part = mount::clone_fd(&place, false).at(Step::Mount, path)?;

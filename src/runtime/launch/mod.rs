@@ -2,13 +2,15 @@
 //!
 //! - **Owns:** the making of pods' namespaces, containers and execs, and the rollback when it fails half-way.
 //! - **Never:** watches what it launched, or decides anything.
-//! - **Runs in:** a monitor, which has one thread; every function blocks, at most until [`DEADLINE`].
+//! - **Runs in:** a monitor, which has one thread; every function blocks, at most until [`DEADLINE`]. Only
+//!   [`image_has_path`] runs in the daemon.
 //! - **Start reading at:** [`container`].
 
 mod child;
 mod container;
 mod exec;
 mod hooks;
+mod image_path;
 mod parent;
 mod pin;
 mod pod;
@@ -26,6 +28,7 @@ pub(super) use child::go_on_as_sibling;
 pub use container::container;
 pub use exec::exec;
 pub(super) use hooks::wants_assembled;
+pub use image_path::image_has_path;
 pub use pin::unpin;
 pub use pod::pod;
 pub(super) use protocol::Reporter;
