@@ -41,4 +41,6 @@ mod resources;
 mod restart;
 mod save;
 mod trust;
+mod update;
+mod user_namespaces;
 mod wedge;

@@ -260,6 +260,34 @@ async fn with_shared_pids_containers_see_each_other_and_are_not_pid_1() {
 }
 
 #[tokio::test]
+async fn a_container_with_a_target_sees_the_targets_processes() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let (config, other) = (pod(&daemon, "debugged"), pod(&daemon, "other"));
+    let (pod, other_pod) = (daemon.run_pod(&config).await, daemon.run_pod(&other).await);
+    let target = daemon.run(&pod, &container("target", &["sleep", "1234"]), &config).await;
+    let debugger = |name: &str, id: &str| {
+        let mut config = container(name, &["sleep", "4321"]);
+        let options = security(&mut config).namespace_options.get_or_insert_default();
+        (options.pid, options.target_id) = (NamespaceMode::Target.into(), id.to_owned());
+        config
+    };
+    let id = daemon.run(&pod, &debugger("debugger", &target), &config).await;
+    let processes = daemon.exec(&id, &["ps", "-o", "pid,args"]).await;
+    assert!(processes.lines().any(|line| line.trim() == "1 sleep 1234"), "{processes}");
+    daemon.stop(&id, 0).await;
+    assert_eq!(daemon.exec(&target, &["echo", "goes on"]).await, "goes on");
+
+    let refused = daemon.try_create(&other_pod, &debugger("stranger", &target), &other).await.expect_err("another pod");
+    assert!(refused.code() == Code::InvalidArgument && refused.message().contains("another pod"), "{refused:?}");
+    let late = daemon.create(&pod, &debugger("late", &target), &config).await;
+    daemon.stop(&target, 0).await;
+    let refused = daemon.try_start(&late).await.expect_err("its target has ended");
+    assert!(refused.code() == Code::InvalidArgument && refused.message().contains("not running"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn with_the_hosts_pids_a_container_sees_the_hosts_processes() {
     requires!(Root);
     let daemon = Daemon::start().await;

@@ -326,7 +326,7 @@ impl RuntimeService for Door {
             status: Some(node::conditions_to_wire(engine.network().status().await)),
             info,
             runtime_handlers: node::handlers_to_wire(&self.config.handlers, engine.host().kernel),
-            features: Some(RuntimeFeatures { supplemental_groups_policy: true, user_namespaces_host_network: false }),
+            features: Some(RuntimeFeatures { supplemental_groups_policy: true, user_namespaces_host_network: true }),
         }))
     }
 
