@@ -4,14 +4,14 @@ use std::{fs, process::Stdio};
 
 use berth::wire::{
     ContainerState, ImageSpec, ListContainerStatsRequest, ListContainersRequest, ListPodSandboxRequest,
-    ListPodSandboxStatsRequest, PullImageRequest, StopPodSandboxRequest,
+    ListPodSandboxStatsRequest, Mount, PodSandboxState, PullImageRequest, StartContainerRequest, StopPodSandboxRequest,
 };
 use nix::{
     sys::{ptrace, wait::waitpid},
     unistd::Pid,
 };
 
-use crate::support::{Archive, Daemon, Fault, FaultyRegistry, container, eventually, pod, shell};
+use crate::support::{Archive, Daemon, Fault, FaultyRegistry, SilentFileSystem, container, eventually, pod, shell};
 
 /// The whole life of another pod, and questions about all.
 async fn expect_others_go_on(daemon: &Daemon) {
@@ -96,4 +96,45 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_its_command_ends_with_i
     client.kill().expect("kill the client");
     client.wait().expect("wait for the client");
     eventually("the command has ended", async || !runs().await).await;
+}
+
+#[tokio::test]
+async fn a_mount_source_that_hangs_holds_up_no_other_pod_and_not_for_ever_the_stop_of_its_own() {
+    requires!(Root, Fuse);
+    let mut daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "stuck");
+    let stuck = daemon.run_pod(&config).await;
+    let silent = SilentFileSystem::mount(&daemon.path("silent"));
+    let mut inside = container("c", &["sleep", "1000"]);
+    inside.mounts.push(Mount {
+        host_path: silent.path().join("directory").display().to_string(),
+        container_path: "/volume".to_owned(),
+        ..Default::default()
+    });
+    let id = daemon.create(&stuck, &inside, &config).await;
+    let mut runtime = daemon.runtime();
+    let start = tokio::spawn({
+        let request = StartContainerRequest { container_id: id.clone() };
+        async move { runtime.start_container(request).await }
+    });
+    silent.wait_until_asked().await;
+    let mut runtime = daemon.runtime();
+    let request = StopPodSandboxRequest { pod_sandbox_id: stuck.clone() };
+    let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
+    expect_others_go_on(&daemon).await;
+    assert!(!start.is_finished(), "the start did not hang");
+
+    // Nobody can end the process in the kernel: both are answered although it stays.
+    start.await.expect("the task").expect_err("the source never answered");
+    stop.await.expect("the task").expect("the stop is answered");
+    assert_eq!(daemon.pod_status(&stuck).await.state(), PodSandboxState::SandboxNotready);
+    daemon.kill();
+    daemon.start_again().await;
+    expect_others_go_on(&daemon).await;
+    silent.abort();
+    let notes = daemon.path("run/cgroups");
+    let is_gone = async || fs::read_dir(&notes).is_ok_and(|notes| notes.count() == 0);
+    eventually("the cgroup of the process that hung is removed", is_gone).await;
+    daemon.remove_pod(&stuck).await;
 }

@@ -51,6 +51,8 @@ impl Engine {
                 container.change(Change::Ended(ExitStatus::start_error(chain(&error), Timestamp::now())));
                 self.tell_of_container(container, EventKind::Stopped);
                 self.save_soon(container);
+                // The monitor has removed it, unless something in it does not die.
+                self.remove_cgroup(&container.cgroup).await;
                 Err(error)
             }
         }

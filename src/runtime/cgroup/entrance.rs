@@ -41,6 +41,11 @@ impl Entrance {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
+    /// All that has to stay open for [`Entrance::join`].
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.directory().into_iter().chain(self.tasks.iter().map(File::as_fd))
+    }
+
     /// Moves the calling, single-threaded process into the v1 hierarchies and, if it was not `cloned` into
     /// [`Entrance::directory`], into the unified one. Makes no allocation: safe after `fork`.
     ///

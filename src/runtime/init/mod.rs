@@ -24,7 +24,7 @@ mod sysctl;
 
 use std::{
     convert::Infallible,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{fs::Mode, thread::ThreadNameSpaceType};
@@ -41,7 +41,7 @@ use super::{
     launch::{Identity, PodInit, Reporter, Stdio, Target},
     plan::{Confinement, ContainerPlan, ExecPlan, PidNamespace, PodPlan, ProcessPlan},
 };
-use crate::sys::openat2::Root;
+use crate::sys::{descriptors::close_all_but, openat2::Root};
 
 /// Becomes a container's main process. It starts in a mount namespace of its own, still a copy of the host's.
 pub(super) fn container(
@@ -51,6 +51,7 @@ pub(super) fn container(
     entrance: &Entrance,
     reporter: &Reporter,
 ) -> Result<Infallible, LaunchError> {
+    keep_own(reporter, &stdio, entrance, pod.descriptors())?;
     // Modes are given in full; the program gets the usual mask at the end.
     rustix::process::umask(Mode::empty());
     namespaces::join_cgroup(entrance)?;
@@ -108,6 +109,7 @@ pub(super) fn exec(
     entrance: &Entrance,
     reporter: &Reporter,
 ) -> Result<Infallible, LaunchError> {
+    keep_own(reporter, &stdio, entrance, [target.pidfd].into_iter())?;
     rustix::process::umask(Mode::empty());
     namespaces::join_cgroup(entrance)?;
     namespaces::oom_score_adj(plan.oom_score_adj)?;
@@ -120,6 +122,18 @@ pub(super) fn exec(
         Stdio::Pipes { .. } => None,
     };
     become_program(&plan.process, &plan.confinement, target.user, stdio, terminal, Birth::Last, reporter)
+}
+
+/// Closes what is the launcher's alone. A process that hangs here, as on a mount source whose server does not answer,
+/// must not keep the launcher's connections open, by which others see that it lives.
+fn keep_own<'a>(
+    reporter: &'a Reporter,
+    stdio: &'a Stdio,
+    entrance: &'a Entrance,
+    namespaces: impl Iterator<Item = BorrowedFd<'a>>,
+) -> Result<(), LaunchError> {
+    let own = [reporter.as_fd()].into_iter().chain(stdio.descriptors()).chain(entrance.descriptors()).chain(namespaces);
+    close_all_but(3, &own.collect::<Vec<_>>()).at(Step::Stdio, "close the launcher's descriptors")
 }
 
 /// When a process comes into the PID namespace in which its container's processes see it.

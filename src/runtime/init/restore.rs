@@ -43,6 +43,7 @@ pub(in crate::runtime) fn restore(
     entrance: &Entrance,
     reporter: &Reporter,
 ) -> Result<Infallible, LaunchError> {
+    super::keep_own(reporter, &stdio, entrance, pod.descriptors())?;
     rustix::process::umask(Mode::empty());
     namespaces::join_cgroup(entrance)?;
     namespaces::oom_score_adj(plan.oom_score_adj)?;

@@ -20,7 +20,7 @@ mod restore;
 mod tests;
 
 use std::{
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -60,6 +60,13 @@ pub struct PodInit {
     pub init: Option<Child>,
 }
 
+impl PodInit {
+    /// The namespaces.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.net, &self.ipc, &self.uts, &self.user].into_iter().flatten().map(OwnedFd::as_fd)
+    }
+}
+
 /// A child process.
 #[derive(Debug)]
 pub struct Child {
@@ -83,6 +90,17 @@ pub enum Stdio {
     },
     /// A terminal from the container's own devpts; its other side is in [`Launched::console`].
     Terminal,
+}
+
+impl Stdio {
+    /// The child's ends.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let ends = match self {
+            Self::Pipes { stdin, stdout, stderr } => [stdin, stdout, stderr].map(Some),
+            Self::Terminal => [None; 3],
+        };
+        ends.into_iter().flatten().map(OwnedFd::as_fd)
+    }
 }
 
 /// Who a process runs as.

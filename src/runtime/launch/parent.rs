@@ -20,11 +20,14 @@ use super::{
 };
 use crate::{
     runtime::error::{At as _, LaunchError, Step},
-    sys::clone3::Clone3,
+    sys::{clone3::Clone3, poll::readable},
 };
 
 /// How long a process may take to end by itself when the launch has failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a killed process is waited for. One that hangs in a system call, as on a file system whose server does not
+/// answer, dies after that; it stays a child of the launcher, who reaps it then.
+const DEATH: Duration = Duration::from_secs(1);
 
 /// Makes a process that runs `main`, with `pid_namespace` in the PID namespace of that process, and waits until the
 /// program runs, at most until [`DEADLINE`].
@@ -126,18 +129,20 @@ impl Family {
         }
     }
 
-    /// Kills and reaps all, and returns `error`.
+    /// Kills all, reaps those that die, and returns `error`.
     fn bury(mut self, error: LaunchError) -> LaunchError {
         // A first process may be about to report a second one: killed before that, nobody would know whom to reap.
         if self.second.is_none() {
             let unheard = self.conversation.give_up(Instant::now() + LAST_WORDS);
             self.second = unheard.and_then(|pidfd| identify(pidfd).ok());
         }
-        kill(&self.first);
-        reap(&self.first);
-        if let Some(second) = &self.second {
-            kill(second);
-            reap(second);
+        let all = [Some(&self.first), self.second.as_ref()];
+        all.into_iter().flatten().for_each(kill);
+        let by = Instant::now() + DEATH;
+        for process in all.into_iter().flatten() {
+            if readable(&process.pidfd, by).unwrap_or(true) {
+                reap(process);
+            }
         }
         error
     }

@@ -27,6 +27,8 @@ pub(crate) enum Requirement {
     Sctp,
     /// Debian's `containernetworking-plugins`.
     CniPlugins,
+    /// File systems in user space.
+    Fuse,
     /// `criu` that works on this kernel.
     Criu,
     /// `iptables` that can list rules here; the portmap plugin uses it.
@@ -60,6 +62,7 @@ impl Requirement {
             Self::CniPlugins => ["bridge", "host-local", "portmap", "tuning"]
                 .iter()
                 .all(|plugin| file(&format!("/usr/lib/cni/{plugin}"))),
+            Self::Fuse => std::fs::File::open("/dev/fuse").is_ok(),
             Self::Criu => runs("criu", "check"),
             Self::Iptables => runs("iptables", "--list-rules"),
         }
