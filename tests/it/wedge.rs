@@ -10,8 +10,12 @@ use nix::{
     sys::{ptrace, wait::waitpid},
     unistd::Pid,
 };
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
 
-use crate::support::{Archive, Daemon, Fault, FaultyRegistry, SilentFileSystem, container, eventually, pod, shell};
+use crate::support::{
+    Archive, Daemon, Fault, FaultyRegistry, Hang, SilentFileSystem, container, eventually, pod, shell,
+};
 
 /// The whole life of another pod, and questions about all.
 async fn expect_others_go_on(daemon: &Daemon) {
@@ -98,14 +102,14 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_its_command_ends_with_i
     eventually("the command has ended", async || !runs().await).await;
 }
 
-#[tokio::test]
-async fn a_mount_source_that_hangs_holds_up_no_other_pod_and_not_for_ever_the_stop_of_its_own() {
-    requires!(Root, Fuse);
-    let mut daemon = Daemon::start().await;
+type Call = JoinHandle<Result<(), Status>>;
+
+/// A pod with a container that is being started and hangs at a mount source: the pod, the start and the source.
+async fn hanging_start(daemon: &Daemon, hang: Hang) -> (String, Call, SilentFileSystem) {
     daemon.import_busybox().await;
-    let config = pod(&daemon, "stuck");
+    let config = pod(daemon, "stuck");
     let stuck = daemon.run_pod(&config).await;
-    let silent = SilentFileSystem::mount(&daemon.path("silent"));
+    let silent = SilentFileSystem::mount(&daemon.path("silent"), hang);
     let mut inside = container("c", &["sleep", "1000"]);
     inside.mounts.push(Mount {
         host_path: silent.path().join("directory").display().to_string(),
@@ -114,20 +118,44 @@ async fn a_mount_source_that_hangs_holds_up_no_other_pod_and_not_for_ever_the_st
     });
     let id = daemon.create(&stuck, &inside, &config).await;
     let mut runtime = daemon.runtime();
-    let start = tokio::spawn({
-        let request = StartContainerRequest { container_id: id.clone() };
-        async move { runtime.start_container(request).await }
-    });
+    let start =
+        tokio::spawn(
+            async move { runtime.start_container(StartContainerRequest { container_id: id }).await.map(drop) },
+        );
     silent.wait_until_asked().await;
+    (stuck, start, silent)
+}
+
+fn stop(daemon: &Daemon, pod: &str) -> Call {
     let mut runtime = daemon.runtime();
-    let request = StopPodSandboxRequest { pod_sandbox_id: stuck.clone() };
-    let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
+    let request = StopPodSandboxRequest { pod_sandbox_id: pod.to_owned() };
+    tokio::spawn(async move { runtime.stop_pod_sandbox(request).await.map(drop) })
+}
+
+#[tokio::test]
+async fn a_start_that_hangs_at_a_mount_source_is_killed_when_its_pod_is_stopped() {
+    requires!(Root, Fuse);
+    let daemon = Daemon::start().await;
+    let (stuck, start, _silent) = hanging_start(&daemon, Hang::UntilKilled).await;
     expect_others_go_on(&daemon).await;
     assert!(!start.is_finished(), "the start did not hang");
+    stop(&daemon, &stuck).await.expect("the task").expect("stop");
+    let refused = start.await.expect("the task").expect_err("the source never answered");
+    assert!(refused.code() == Code::Internal, "not killed: {refused:?}");
+    assert_eq!(daemon.pod_status(&stuck).await.state(), PodSandboxState::SandboxNotready);
+}
 
-    // Nobody can end the process in the kernel: both are answered although it stays.
+#[tokio::test]
+async fn a_start_that_nothing_can_kill_holds_up_no_other_pod_and_not_for_ever_the_stop_of_its_own() {
+    requires!(Root, Fuse);
+    let mut daemon = Daemon::start().await;
+    let (stuck, start, silent) = hanging_start(&daemon, Hang::ForEver).await;
+    let stop = stop(&daemon, &stuck);
+    expect_others_go_on(&daemon).await;
+    assert!(!start.is_finished(), "the start did not hang");
+    // Both are answered although the process stays.
     start.await.expect("the task").expect_err("the source never answered");
-    stop.await.expect("the task").expect("the stop is answered");
+    stop.await.expect("the task").expect("stop");
     assert_eq!(daemon.pod_status(&stuck).await.state(), PodSandboxState::SandboxNotready);
     daemon.kill();
     daemon.start_again().await;

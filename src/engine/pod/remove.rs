@@ -21,7 +21,7 @@ impl Engine {
         };
         let engine = Arc::clone(self);
         let removing = self.tasks.spawn(async move {
-            let _exclusive = pod.gate.write().await;
+            let _exclusive = engine.gate_for_end(&pod).await;
             engine.remove_found_pod(&pod).await
         });
         removing.await.unwrap_or(Err(Error::Panicked("removing a pod")))

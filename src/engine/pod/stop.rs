@@ -4,17 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join, try_join_all};
 
+use tokio::{sync::RwLockWriteGuard, time::timeout};
+
 use super::Pod;
 use crate::{
     engine::{
         Engine, Error, EventKind,
-        container::{Container, hooks},
+        container::{Container, Phase, hooks},
     },
     error::chain,
     fault,
     task::blocking,
 };
 
+/// How long a stop waits for launches in the pod before it kills what is being launched.
+const LAUNCH_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a stop waits for killed containers to end before it answers; what is left ends in the background.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,10 +37,29 @@ impl Engine {
         let engine = Arc::clone(self);
         // A task of its own: a caller that goes away must not leave the pod half stopped.
         let stopping = self.tasks.spawn(async move {
-            let _exclusive = pod.gate.write().await;
+            let _exclusive = engine.gate_for_end(&pod).await;
             engine.stop_found_pod(&pod).await
         });
         stopping.await.unwrap_or(Err(Error::Panicked("stopping a pod")))
+    }
+
+    /// Takes a pod's gate for its end. Launches hold it, too; one that hangs, as on a mount source whose server does not
+    /// answer, is not waited for: it is killed, and fails.
+    pub(in crate::engine) async fn gate_for_end<'a>(&self, pod: &'a Pod) -> RwLockWriteGuard<'a, ()> {
+        if let Ok(gate) = timeout(LAUNCH_PATIENCE, pod.gate.write()).await {
+            return gate;
+        }
+        let launching = pod.containers().into_iter().filter(|container| container.phase() == Phase::Created);
+        join_all(launching.map(|container| self.kill_launch(container))).await;
+        pod.gate.write().await
+    }
+
+    async fn kill_launch(&self, container: Arc<Container>) {
+        let cgroup = self.parts.cgroups.open(&container.cgroup);
+        if let Err(error) = blocking(move || cgroup.kill()).await {
+            // Not made yet, or nothing dies in it: the launch has a deadline of its own.
+            tracing::info!(container = %container.id, error = chain(&error), "a launch could not be killed");
+        }
     }
 
     /// Stops a pod whose gate the caller holds.

@@ -27,7 +27,7 @@ pub(crate) use plugins::Plugins;
 pub(crate) use registry::Registry;
 pub(crate) use request::{BUSYBOX, container, pod, security, shell};
 pub(crate) use requirement::{Requirement, check};
-pub(crate) use silent_file_system::SilentFileSystem;
+pub(crate) use silent_file_system::{Hang, SilentFileSystem};
 
 /// A deadline, made longer on slow machines.
 pub(crate) fn patience(seconds: u64) -> Duration {

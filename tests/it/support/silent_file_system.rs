@@ -17,8 +17,16 @@ use super::eventually;
 const INIT: u32 = 26;
 const PROTOCOL: (u32, u32) = (7, 31);
 
-/// A FUSE file system that the kernel has met and asked for something, and that never answers: to whoever looks something
-/// up there, that is a system call that nothing ends, `SIGKILL` included, until [`SilentFileSystem::abort`].
+/// What ends the system call of a process that looks something up on a [`SilentFileSystem`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hang {
+    /// `SIGKILL`, as with an NFS server that is away: the kernel has not met the server yet.
+    UntilKilled,
+    /// Nothing but [`SilentFileSystem::abort`]: the server has the question, and does not answer.
+    ForEver,
+}
+
+/// A FUSE file system that does not answer.
 pub(crate) struct SilentFileSystem {
     path: PathBuf,
     /// Told of each question.
@@ -27,13 +35,13 @@ pub(crate) struct SilentFileSystem {
 
 impl SilentFileSystem {
     /// Mounts it on a new directory.
-    pub(crate) fn mount(path: &Path) -> Self {
+    pub(crate) fn mount(path: &Path, hang: Hang) -> Self {
         fs::create_dir(path).expect("make the mount point");
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").expect("open /dev/fuse");
         let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
         mount(Some("silent"), path, Some("fuse"), MsFlags::empty(), Some(options.as_str())).expect("mount");
         let (told, questions) = mpsc::channel();
-        thread::spawn(move || serve(device, &told));
+        thread::spawn(move || serve(device, hang, &told));
         Self { path: path.to_owned(), questions }
     }
 
@@ -41,7 +49,7 @@ impl SilentFileSystem {
         &self.path
     }
 
-    /// Waits until somebody hangs.
+    /// Waits until the kernel asks something.
     pub(crate) async fn wait_until_asked(&self) {
         eventually("the file system is asked", async || self.questions.try_recv().is_ok()).await;
     }
@@ -62,12 +70,12 @@ impl Drop for SilentFileSystem {
 }
 
 /// Agrees with the kernel on the protocol, and then reads all questions until the file system is aborted.
-fn serve(mut device: File, told: &mpsc::Sender<u32>) {
+fn serve(mut device: File, hang: Hang, told: &mpsc::Sender<u32>) {
     let mut question = vec![0; 1 << 20];
     while let Ok(length) = device.read(&mut question) {
         let word = |at: usize| u32::from_ne_bytes(question[at..at + 4].try_into().expect("four bytes"));
         assert!(length >= 40, "a question has a header");
-        if word(4) == INIT {
+        if word(4) == INIT && hang == Hang::ForEver {
             // fuse_out_header, then fuse_init_out: versions, and all that is optional left at zero.
             let mut answer = vec![0; 16 + 64];
             let size = u32::try_from(answer.len()).expect("small");
