@@ -5,7 +5,8 @@
 //!
 //! A test that this machine cannot run says why through [`requires!`]; `BERTH_TEST_STRICT=1` makes that a failure.
 //! `BERTH_TEST_PROGRAM=FILE` is tested instead of the program that cargo has built with the tests.
-//! `BERTH_TEST_PATIENCE=N` makes all deadlines N times as long, for emulated machines.
+//! `BERTH_TEST_PATIENCE=N` makes all deadlines N times as long, for emulated machines, and `BERTH_TEST_OWN_CLOCK` lets
+//! the tests in [`clock`] set the machine's clock.
 
 #[macro_use]
 mod support;
@@ -15,6 +16,7 @@ mod bad_input;
 mod cdi;
 mod checkpoint;
 mod cli;
+mod clock;
 mod cni;
 mod confinement;
 mod containers;

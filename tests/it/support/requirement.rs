@@ -27,6 +27,8 @@ pub(crate) enum Requirement {
     Sctp,
     /// Debian's `containernetworking-plugins`.
     CniPlugins,
+    /// A clock that nobody else goes by, said by `BERTH_TEST_OWN_CLOCK`: the emulated machine's.
+    OwnClock,
     /// File systems in user space.
     Fuse,
     /// `criu` that works on this kernel.
@@ -62,6 +64,7 @@ impl Requirement {
             Self::CniPlugins => ["bridge", "host-local", "portmap", "tuning"]
                 .iter()
                 .all(|plugin| file(&format!("/usr/lib/cni/{plugin}"))),
+            Self::OwnClock => std::env::var_os("BERTH_TEST_OWN_CLOCK").is_some(),
             Self::Fuse => std::fs::File::open("/dev/fuse").is_ok(),
             Self::Criu => runs("criu", "check"),
             Self::Iptables => runs("iptables", "--list-rules"),
