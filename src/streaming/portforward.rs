@@ -77,8 +77,11 @@ pub(super) async fn run(target: Target, mut streams: mpsc::Receiver<Opened>) {
 fn request_id(opened: &Opened) -> String {
     opened.headers.get("requestid").cloned().unwrap_or_else(|| {
         let stream = opened.outbound.stream;
-        let first =
-            if opened.headers.get("streamtype").is_some_and(|kind| kind == "data") { stream - 2 } else { stream };
+        let first = if opened.headers.get("streamtype").is_some_and(|kind| kind == "data") {
+            stream.saturating_sub(2)
+        } else {
+            stream
+        };
         format!("stream {first}")
     })
 }
