@@ -26,6 +26,7 @@ use super::{
 };
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+const ACCEPTED_PROTOCOLS: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
 /// How long a client may take to open the streams of its session.
 const OPENING: Duration = Duration::from_secs(30);
 /// SPDY's remotecommand protocols, the best first, and how each tells the end.
@@ -133,7 +134,7 @@ impl Server {
         // A client that names nothing speaks the first version.
         let chosen = if offered.is_empty() { known.last() } else { known.iter().find(|name| offered.contains(name)) };
         let Some(chosen) = chosen.copied() else {
-            return plain(StatusCode::FORBIDDEN, "none of the stream protocols is known");
+            return forbidden(known);
         };
         let form = REMOTE_PROTOCOLS.iter().find(|(name, _)| *name == chosen).map_or(Form::Text, |(_, form)| *form);
         let resizes = chosen != "v2.channel.k8s.io" && chosen != "channel.k8s.io";
@@ -281,6 +282,15 @@ fn switching(to: &'static str, protocol: Option<(HeaderName, &'static str)>) -> 
     headers.insert(header::UPGRADE, HeaderValue::from_static(to));
     if let Some((name, value)) = protocol {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// Tells a client that none of its protocols is known, and which are.
+fn forbidden(known: &[&'static str]) -> Answer {
+    let mut answer = plain(StatusCode::FORBIDDEN, "none of the stream protocols is known");
+    for name in known {
+        answer.headers_mut().append(ACCEPTED_PROTOCOLS, HeaderValue::from_static(name));
     }
     answer
 }
