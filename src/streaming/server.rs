@@ -251,7 +251,7 @@ async fn collect(opened: &mut mpsc::Receiver<Opened>, wanted: Streams, resizes: 
         if complete {
             return error.map(|error| Client { stdin, stdout, stderr, error, resize, form, announce: false });
         }
-        let Opened { headers, inbound, outbound } = opened.recv().await?;
+        let Opened { headers, inbound, outbound, reset: _ } = opened.recv().await?;
         match headers.get("streamtype").map(String::as_str) {
             Some("stdin") => stdin = Some(inbound),
             Some("stdout") => stdout = Some(outbound),
