@@ -40,5 +40,6 @@ mod random_requests;
 mod resources;
 mod restart;
 mod save;
+mod streaming;
 mod trust;
 mod wedge;

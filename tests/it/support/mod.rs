@@ -10,6 +10,7 @@ mod leftovers;
 mod plugins;
 mod registry;
 mod request;
+mod spdy;
 
 use std::{
     fs::File,
@@ -26,6 +27,7 @@ pub(crate) use plugins::Plugins;
 pub(crate) use registry::Registry;
 pub(crate) use request::{BUSYBOX, container, pod, security, shell};
 pub(crate) use requirement::{Requirement, check};
+pub(crate) use spdy::{Answer, Frame, Spdy, request, upgrade};
 
 /// A deadline, made longer on slow machines.
 pub(crate) fn patience(seconds: u64) -> Duration {
