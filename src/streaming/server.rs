@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
     Backend, Error, Streams, Ticket,
+    hangup::HangUp,
     portforward::{self, Target},
     remote::{self, Client},
     spdy::{self, Opened},
@@ -39,6 +40,8 @@ const REMOTE_PROTOCOLS: [(&str, Form); 4] = [
 const PORT_FORWARD: &str = "portforward.k8s.io";
 
 type Answer = Response<Full<Bytes>>;
+/// A client's connection once it is upgraded, and its end.
+type Connection = (OnUpgrade, Arc<HangUp>);
 
 /// Serves streaming sessions on an address of this host.
 pub struct Server {
@@ -91,10 +94,17 @@ impl Server {
                 }
             };
             let _ = connection.set_nodelay(true);
+            let hang_up = match HangUp::watch(&connection) {
+                Ok(hang_up) => Arc::new(hang_up),
+                Err(error) => {
+                    tracing::warn!(%error, "a streaming client could not be watched");
+                    continue;
+                }
+            };
             let server = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
-                    let answer = server.answer(request);
+                    let answer = server.answer(request, &hang_up);
                     async move { Ok::<_, Infallible>(answer) }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
@@ -106,7 +116,7 @@ impl Server {
         }
     }
 
-    fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Answer {
+    fn answer(self: &Arc<Self>, mut request: Request<Incoming>, hang_up: &Arc<HangUp>) -> Answer {
         if request.method() != Method::GET && request.method() != Method::POST {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "GET or POST");
         }
@@ -116,16 +126,17 @@ impl Server {
         };
         let upgrade = hyper::upgrade::on(&mut request);
         let headers = request.headers();
+        let client = (upgrade, Arc::clone(hang_up));
         if has_word(headers, header::UPGRADE, "websocket") {
-            self.websocket(headers, request.uri().query().unwrap_or_default(), ticket, upgrade)
+            self.websocket(headers, request.uri().query().unwrap_or_default(), ticket, client)
         } else if has_word(headers, header::UPGRADE, "SPDY/3.1") {
-            self.spdy(headers, ticket, upgrade)
+            self.spdy(headers, ticket, client)
         } else {
             plain(StatusCode::BAD_REQUEST, "an upgrade to SPDY/3.1 or websocket is needed")
         }
     }
 
-    fn spdy(self: &Arc<Self>, headers: &HeaderMap, ticket: Ticket, upgrade: OnUpgrade) -> Answer {
+    fn spdy(self: &Arc<Self>, headers: &HeaderMap, ticket: Ticket, (upgrade, hang_up): Connection) -> Answer {
         let offered = words(headers, STREAM_PROTOCOL);
         let known: &[&str] = match ticket {
             Ticket::PortForward { .. } => &[PORT_FORWARD],
@@ -141,7 +152,7 @@ impl Server {
         let server = Arc::clone(self);
         tokio::spawn(async move {
             if let Ok(io) = upgrade.await {
-                server.serve_spdy(TokioIo::new(io), ticket, form, resizes).await;
+                hang_up.limit(server.serve_spdy(TokioIo::new(io), ticket, form, resizes)).await;
             }
         });
         switching("SPDY/3.1", Some((STREAM_PROTOCOL, chosen)))
@@ -166,7 +177,13 @@ impl Server {
         }
     }
 
-    fn websocket(self: &Arc<Self>, headers: &HeaderMap, query: &str, ticket: Ticket, upgrade: OnUpgrade) -> Answer {
+    fn websocket(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        query: &str,
+        ticket: Ticket,
+        (upgrade, hang_up): Connection,
+    ) -> Answer {
         let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
             return plain(StatusCode::BAD_REQUEST, "a websocket key is needed");
         };
@@ -186,20 +203,23 @@ impl Server {
         tokio::spawn(async move {
             let Ok(io) = upgrade.await else { return };
             let socket = websocket::accept(TokioIo::new(io)).await;
-            match server.target(&ticket) {
-                Some(target) if tunnelled => {
-                    spdy::serve(websocket::tunnel(socket), |streams| portforward::run(target, streams)).await;
+            let session = async {
+                match server.target(&ticket) {
+                    Some(target) if tunnelled => {
+                        spdy::serve(websocket::tunnel(socket), |streams| portforward::run(target, streams)).await;
+                    }
+                    Some(target) => {
+                        let ports = if ports.is_empty() { target.ports.to_vec() } else { ports };
+                        websocket::serve_ports(socket, protocol, target, ports).await;
+                    }
+                    None => {
+                        let streams = streams_of(&ticket);
+                        let run = |client| server.run_remote(ticket, client);
+                        websocket::serve_remote(socket, protocol, streams, run).await;
+                    }
                 }
-                Some(target) => {
-                    let ports = if ports.is_empty() { target.ports.to_vec() } else { ports };
-                    websocket::serve_ports(socket, protocol, target, ports).await;
-                }
-                None => {
-                    let streams = streams_of(&ticket);
-                    let run = |client| server.run_remote(ticket, client);
-                    websocket::serve_remote(socket, protocol, streams, run).await;
-                }
-            }
+            };
+            hang_up.limit(session).await;
         });
         let mut answer = switching("websocket", name.map(|name| (header::SEC_WEBSOCKET_PROTOCOL, name)));
         if let Ok(accept) = HeaderValue::from_str(&accept) {

@@ -115,3 +115,21 @@ async fn a_command_ends_with_its_client_and_leaves_nothing() {
     }
     eventually("descriptors are as before", async || descriptors(&daemon) <= before).await;
 }
+
+#[tokio::test]
+async fn a_command_that_does_not_read_ends_with_its_client() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let (_, id) = daemon.run_sleeper().await;
+    let before = descriptors(&daemon);
+    let script = "echo ready; exec sleep 4242";
+    let mut exec = Remote::exec(&daemon, &id, &["sh", "-c", script], &["stdin", "stdout"]).await;
+    exec.hear("stdout", "ready\n").await;
+    // A few frames more than the pipe and the daemon's queue hold: those wait in the kernel, and the end behind them.
+    for _ in 0..40 {
+        exec.send("stdin", &[0; 4 << 10]).await;
+    }
+    drop(exec);
+    eventually("the command has ended", async || !runs(&daemon, &id, "sleep 4242").await).await;
+    eventually("descriptors are as before", async || descriptors(&daemon) <= before).await;
+}
