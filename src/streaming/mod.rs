@@ -13,6 +13,7 @@ mod channel;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod hangup;
 mod portforward;
 mod remote;
 mod server;
@@ -32,7 +33,7 @@ use tokio::{
 pub use error::Error;
 pub use server::Server;
 
-/// How long a client is given to read the last bytes and close.
+/// How long a client is given to read the last bytes and close, and a session to take the last bytes of a client.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A future that can be stored.

@@ -3,10 +3,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use futures_util::future::OptionFuture;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::timeout,
 };
@@ -39,6 +40,14 @@ pub(super) struct Pair {
     pub(super) port: u16,
     pub(super) data: (Inbound, Outbound),
     pub(super) error: Outbound,
+    /// Comes when the client gives the connection up, where a client can say so.
+    pub(super) reset: Option<oneshot::Receiver<()>>,
+}
+
+impl Pair {
+    fn new(port: u16, data: Opened, error: Opened) -> Self {
+        Self { port, data: (data.inbound, data.outbound), error: error.outbound, reset: Some(data.reset) }
+    }
 }
 
 /// Serves a SPDY connection: pairs streams by their request id and forwards each pair.
@@ -77,8 +86,11 @@ pub(super) async fn run(target: Target, mut streams: mpsc::Receiver<Opened>) {
 fn request_id(opened: &Opened) -> String {
     opened.headers.get("requestid").cloned().unwrap_or_else(|| {
         let stream = opened.outbound.stream;
-        let first =
-            if opened.headers.get("streamtype").is_some_and(|kind| kind == "data") { stream - 2 } else { stream };
+        let first = if opened.headers.get("streamtype").is_some_and(|kind| kind == "data") {
+            stream.saturating_sub(2)
+        } else {
+            stream
+        };
         format!("stream {first}")
     })
 }
@@ -88,26 +100,25 @@ fn pair(first: Opened, second: Opened) -> Result<Pair, Box<[Opened; 2]>> {
     let kind = |opened: &Opened| opened.headers.get("streamtype").cloned().unwrap_or_default();
     let port = first.headers.get("port").and_then(|port| port.parse().ok());
     match (kind(&first).as_str(), kind(&second).as_str(), port) {
-        ("error", "data", Some(port)) => {
-            Ok(Pair { port, data: (second.inbound, second.outbound), error: first.outbound })
-        }
-        ("data", "error", Some(port)) => {
-            Ok(Pair { port, data: (first.inbound, first.outbound), error: second.outbound })
-        }
+        ("error", "data", Some(port)) => Ok(Pair::new(port, second, first)),
+        ("data", "error", Some(port)) => Ok(Pair::new(port, first, second)),
         _ => Err(Box::new([first, second])),
     }
 }
 
-/// Forwards one connection until both sides have ended; a failure is told on the error stream.
+/// Forwards one connection until both sides have ended or the client gives it up; a failure is told on the error stream.
 pub(super) async fn forward(target: Target, pair: Pair) {
-    let Pair { port, data: (inbound, outbound), error } = pair;
+    let Pair { port, data: (inbound, outbound), error, reset } = pair;
     let connected = if target.ports.is_empty() || target.ports.contains(&port) {
         target.backend.dial(target.pod.clone(), port).await
     } else {
         Err(format!("port {port} was not among those asked for"))
     };
     let result = match connected {
-        Ok(connection) => copy(connection, inbound, &outbound).await,
+        Ok(connection) => tokio::select! {
+            copied = copy(connection, inbound, &outbound) => copied,
+            Some(_) = OptionFuture::from(reset) => Ok(()),
+        },
         Err(sentence) => {
             let _ = error.send(sentence.into()).await;
             let _ = outbound.reset().await;

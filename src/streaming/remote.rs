@@ -90,15 +90,18 @@ async fn finish(
     }
 }
 
+/// Copies an output. One that the client did not ask for is read all the same: a process must not fail or wait for that.
 async fn copy_out(source: Option<Box<dyn AsyncRead + Send + Unpin>>, sink: Option<Outbound>) -> Result<(), Gone> {
-    let Some(sink) = sink else { return Ok(()) };
     if let Some(mut source) = source {
         let mut buffer = BytesMut::new();
         loop {
             buffer.reserve(CHUNK);
             match source.read_buf(&mut buffer).await {
                 Ok(0) => break,
-                Ok(_) => sink.send(buffer.split().freeze()).await?,
+                Ok(_) => match &sink {
+                    Some(sink) => sink.send(buffer.split().freeze()).await?,
+                    None => buffer.clear(),
+                },
                 Err(error) if is_terminal_end(&error) => break,
                 Err(error) => {
                     tracing::debug!(%error, "reading a session's output failed");
@@ -107,7 +110,10 @@ async fn copy_out(source: Option<Box<dyn AsyncRead + Send + Unpin>>, sink: Optio
             }
         }
     }
-    sink.end().await
+    match sink {
+        Some(sink) => sink.end().await,
+        None => Ok(()),
+    }
 }
 
 /// Reading a terminal whose other side was closed fails with EIO instead of an end of file.

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
     Backend, Error, Streams, Ticket,
+    hangup::HangUp,
     portforward::{self, Target},
     remote::{self, Client},
     spdy::{self, Opened},
@@ -26,6 +27,7 @@ use super::{
 };
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+const ACCEPTED_PROTOCOLS: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
 /// How long a client may take to open the streams of its session.
 const OPENING: Duration = Duration::from_secs(30);
 /// SPDY's remotecommand protocols, the best first, and how each tells the end.
@@ -38,6 +40,8 @@ const REMOTE_PROTOCOLS: [(&str, Form); 4] = [
 const PORT_FORWARD: &str = "portforward.k8s.io";
 
 type Answer = Response<Full<Bytes>>;
+/// A client's connection once it is upgraded, and its end.
+type Connection = (OnUpgrade, Arc<HangUp>);
 
 /// Serves streaming sessions on an address of this host.
 pub struct Server {
@@ -90,10 +94,17 @@ impl Server {
                 }
             };
             let _ = connection.set_nodelay(true);
+            let hang_up = match HangUp::watch(&connection) {
+                Ok(hang_up) => Arc::new(hang_up),
+                Err(error) => {
+                    tracing::warn!(%error, "a streaming client could not be watched");
+                    continue;
+                }
+            };
             let server = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
-                    let answer = server.answer(request);
+                    let answer = server.answer(request, &hang_up);
                     async move { Ok::<_, Infallible>(answer) }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
@@ -105,7 +116,7 @@ impl Server {
         }
     }
 
-    fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Answer {
+    fn answer(self: &Arc<Self>, mut request: Request<Incoming>, hang_up: &Arc<HangUp>) -> Answer {
         if request.method() != Method::GET && request.method() != Method::POST {
             return plain(StatusCode::METHOD_NOT_ALLOWED, "GET or POST");
         }
@@ -115,16 +126,17 @@ impl Server {
         };
         let upgrade = hyper::upgrade::on(&mut request);
         let headers = request.headers();
+        let client = (upgrade, Arc::clone(hang_up));
         if has_word(headers, header::UPGRADE, "websocket") {
-            self.websocket(headers, request.uri().query().unwrap_or_default(), ticket, upgrade)
+            self.websocket(headers, request.uri().query().unwrap_or_default(), ticket, client)
         } else if has_word(headers, header::UPGRADE, "SPDY/3.1") {
-            self.spdy(headers, ticket, upgrade)
+            self.spdy(headers, ticket, client)
         } else {
             plain(StatusCode::BAD_REQUEST, "an upgrade to SPDY/3.1 or websocket is needed")
         }
     }
 
-    fn spdy(self: &Arc<Self>, headers: &HeaderMap, ticket: Ticket, upgrade: OnUpgrade) -> Answer {
+    fn spdy(self: &Arc<Self>, headers: &HeaderMap, ticket: Ticket, (upgrade, hang_up): Connection) -> Answer {
         let offered = words(headers, STREAM_PROTOCOL);
         let known: &[&str] = match ticket {
             Ticket::PortForward { .. } => &[PORT_FORWARD],
@@ -133,14 +145,14 @@ impl Server {
         // A client that names nothing speaks the first version.
         let chosen = if offered.is_empty() { known.last() } else { known.iter().find(|name| offered.contains(name)) };
         let Some(chosen) = chosen.copied() else {
-            return plain(StatusCode::FORBIDDEN, "none of the stream protocols is known");
+            return forbidden(known);
         };
         let form = REMOTE_PROTOCOLS.iter().find(|(name, _)| *name == chosen).map_or(Form::Text, |(_, form)| *form);
         let resizes = chosen != "v2.channel.k8s.io" && chosen != "channel.k8s.io";
         let server = Arc::clone(self);
         tokio::spawn(async move {
             if let Ok(io) = upgrade.await {
-                server.serve_spdy(TokioIo::new(io), ticket, form, resizes).await;
+                hang_up.limit(server.serve_spdy(TokioIo::new(io), ticket, form, resizes)).await;
             }
         });
         switching("SPDY/3.1", Some((STREAM_PROTOCOL, chosen)))
@@ -165,7 +177,13 @@ impl Server {
         }
     }
 
-    fn websocket(self: &Arc<Self>, headers: &HeaderMap, query: &str, ticket: Ticket, upgrade: OnUpgrade) -> Answer {
+    fn websocket(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        query: &str,
+        ticket: Ticket,
+        (upgrade, hang_up): Connection,
+    ) -> Answer {
         let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
             return plain(StatusCode::BAD_REQUEST, "a websocket key is needed");
         };
@@ -185,20 +203,23 @@ impl Server {
         tokio::spawn(async move {
             let Ok(io) = upgrade.await else { return };
             let socket = websocket::accept(TokioIo::new(io)).await;
-            match server.target(&ticket) {
-                Some(target) if tunnelled => {
-                    spdy::serve(websocket::tunnel(socket), |streams| portforward::run(target, streams)).await;
+            let session = async {
+                match server.target(&ticket) {
+                    Some(target) if tunnelled => {
+                        spdy::serve(websocket::tunnel(socket), |streams| portforward::run(target, streams)).await;
+                    }
+                    Some(target) => {
+                        let ports = if ports.is_empty() { target.ports.to_vec() } else { ports };
+                        websocket::serve_ports(socket, protocol, target, ports).await;
+                    }
+                    None => {
+                        let streams = streams_of(&ticket);
+                        let run = |client| server.run_remote(ticket, client);
+                        websocket::serve_remote(socket, protocol, streams, run).await;
+                    }
                 }
-                Some(target) => {
-                    let ports = if ports.is_empty() { target.ports.to_vec() } else { ports };
-                    websocket::serve_ports(socket, protocol, target, ports).await;
-                }
-                None => {
-                    let streams = streams_of(&ticket);
-                    let run = |client| server.run_remote(ticket, client);
-                    websocket::serve_remote(socket, protocol, streams, run).await;
-                }
-            }
+            };
+            hang_up.limit(session).await;
         });
         let mut answer = switching("websocket", name.map(|name| (header::SEC_WEBSOCKET_PROTOCOL, name)));
         if let Ok(accept) = HeaderValue::from_str(&accept) {
@@ -250,7 +271,7 @@ async fn collect(opened: &mut mpsc::Receiver<Opened>, wanted: Streams, resizes: 
         if complete {
             return error.map(|error| Client { stdin, stdout, stderr, error, resize, form, announce: false });
         }
-        let Opened { headers, inbound, outbound } = opened.recv().await?;
+        let Opened { headers, inbound, outbound, reset: _ } = opened.recv().await?;
         match headers.get("streamtype").map(String::as_str) {
             Some("stdin") => stdin = Some(inbound),
             Some("stdout") => stdout = Some(outbound),
@@ -281,6 +302,15 @@ fn switching(to: &'static str, protocol: Option<(HeaderName, &'static str)>) -> 
     headers.insert(header::UPGRADE, HeaderValue::from_static(to));
     if let Some((name, value)) = protocol {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// Tells a client that none of its protocols is known, and which are.
+fn forbidden(known: &[&'static str]) -> Answer {
+    let mut answer = plain(StatusCode::FORBIDDEN, "none of the stream protocols is known");
+    for name in known {
+        answer.headers_mut().append(ACCEPTED_PROTOCOLS, HeaderValue::from_static(name));
     }
     answer
 }

@@ -124,7 +124,7 @@ where
         let (sender, receiver) = mpsc::channel(QUEUE);
         inbound.insert(stream, sender);
         let outbound = |stream| Outbound { stream, packets: packets.clone() };
-        pairs.push(Pair { port, data: (receiver, outbound(stream)), error: outbound(stream + 1) });
+        pairs.push(Pair { port, data: (receiver, outbound(stream)), error: outbound(stream + 1), reset: None });
     }
     drop(packets);
     let run = async move {

@@ -42,6 +42,7 @@ mod random_requests;
 mod resources;
 mod restart;
 mod save;
+mod streaming;
 mod trust;
 mod update;
 mod user_namespaces;

@@ -10,7 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::timeout,
 };
@@ -38,6 +38,8 @@ pub(in crate::streaming) struct Opened {
     pub(in crate::streaming) inbound: Inbound,
     /// The way back.
     pub(in crate::streaming) outbound: Outbound,
+    /// Comes when the client resets the stream, also after it has ended its own side.
+    pub(in crate::streaming) reset: oneshot::Receiver<()>,
 }
 
 /// What the reading half asks the writing half to send beside packets.
@@ -65,6 +67,7 @@ where
         packets: packets.downgrade(),
         control,
         inbound: HashMap::new(),
+        resets: HashMap::new(),
         headers: header::Reader::new(),
         ended: Arc::clone(&ended),
     };
@@ -106,6 +109,7 @@ struct Reader {
     packets: mpsc::WeakSender<Packet>,
     control: mpsc::Sender<Control>,
     inbound: HashMap<u32, mpsc::Sender<Bytes>>,
+    resets: HashMap<u32, oneshot::Sender<()>>,
     headers: header::Reader,
     ended: Arc<Ended>,
 }
@@ -138,6 +142,7 @@ impl Reader {
             }
             Frame::RstStream { stream } => {
                 self.inbound.remove(&stream);
+                let _ = self.resets.remove(&stream).map(|reset| reset.send(()));
                 Ok(())
             }
             Frame::Ping { id } => self.command(Control::Pong(id)).await,
@@ -152,6 +157,7 @@ impl Reader {
             return self.command(Control::Refuse(stream, frame::PROTOCOL_ERROR)).await;
         }
         self.inbound.retain(|_, sender| !sender.is_closed());
+        self.resets.retain(|_, sender| !sender.is_closed());
         if self.inbound.len() >= MOST_STREAMS {
             return self.command(Control::Refuse(stream, frame::REFUSED_STREAM)).await;
         }
@@ -159,10 +165,12 @@ impl Reader {
         if !fin {
             self.inbound.insert(stream, sender);
         }
+        let (resetting, reset) = oneshot::channel();
+        self.resets.insert(stream, resetting);
         self.command(Control::Accept(stream)).await?;
         let late = || frame::invalid("a stream came after the session's end");
         let outbound = Outbound { stream, packets: self.packets.upgrade().ok_or_else(late)? };
-        self.opened.send(Opened { headers, inbound, outbound }).await.map_err(|_| late())
+        self.opened.send(Opened { headers, inbound, outbound, reset }).await.map_err(|_| late())
     }
 
     async fn deliver(&mut self, stream: u32, fin: bool, data: Bytes) {

@@ -11,6 +11,7 @@ mod plugins;
 mod registry;
 mod request;
 mod silent_file_system;
+mod spdy;
 
 use std::{
     fs::File,
@@ -28,6 +29,7 @@ pub(crate) use registry::Registry;
 pub(crate) use request::{BUSYBOX, container, pod, security, shell};
 pub(crate) use requirement::{Requirement, check};
 pub(crate) use silent_file_system::{Hang, SilentFileSystem};
+pub(crate) use spdy::{Answer, Frame, Spdy, request, upgrade};
 
 /// A deadline, made longer on slow machines.
 pub(crate) fn patience(seconds: u64) -> Duration {
