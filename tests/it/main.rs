@@ -26,6 +26,7 @@ mod exhaustion;
 mod hooks;
 mod host;
 mod images;
+mod impatience;
 mod interactive;
 mod leak;
 mod logs;
