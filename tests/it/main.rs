@@ -12,6 +12,7 @@ mod support;
 
 mod artifacts;
 mod bad_input;
+mod broken_pods;
 mod cdi;
 mod checkpoint;
 mod cli;
