@@ -26,6 +26,7 @@ mod exec;
 mod exhaustion;
 mod hooks;
 mod host;
+mod image_volumes;
 mod images;
 mod impatience;
 mod interactive;
