@@ -104,6 +104,44 @@ async fn a_container_whose_caller_left_is_there_for_who_asks_again() {
     }
 }
 
+#[tokio::test]
+async fn nobody_is_given_what_has_been_used_since_its_caller_left() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
+    let (mut runtime, again, pods) = (daemon.runtime(), request.clone(), daemon.path("run/pods"));
+    leave_when(async move { runtime.run_pod_sandbox(request).await }, async || entries(&pods) > 0).await;
+    let listed = async || {
+        let pods = daemon.runtime().list_pod_sandbox(ListPodSandboxRequest::default()).await.expect("list");
+        pods.into_inner().items.pop().map(|pod| pod.id)
+    };
+    eventually("the pod is there", async || listed().await.is_some()).await;
+    let pod = listed().await.expect("the pod");
+
+    let sleeper = container("c", &["sleep", "1000"]);
+    let (mut runtime, containers) = (daemon.runtime(), daemon.path("root/containers"));
+    let request = CreateContainerRequest {
+        pod_sandbox_id: pod.clone(),
+        config: Some(sleeper.clone()),
+        sandbox_config: Some(config.clone()),
+    };
+    let before = entries(&containers);
+    leave_when(async move { runtime.create_container(request).await }, async || entries(&containers) > before).await;
+    let listed = async || {
+        let containers = daemon.runtime().list_containers(ListContainersRequest::default()).await.expect("list");
+        containers.into_inner().containers.pop().map(|container| container.id)
+    };
+    eventually("the container is there", async || listed().await.is_some()).await;
+    daemon.try_start(&listed().await.expect("the container")).await.expect("start");
+    let created = daemon.try_create(&pod, &sleeper, &config).await.map(Response::new);
+    assert_eq!(refusal(created).0, Code::AlreadyExists);
+
+    daemon.stop_pod(&pod).await;
+    assert_eq!(refusal(daemon.runtime().run_pod_sandbox(again).await).0, Code::AlreadyExists);
+}
+
 /// A running container with [`COUNTS_TERMS`].
 async fn counting(daemon: &Daemon) -> String {
     daemon.import_busybox().await;
