@@ -3,7 +3,7 @@
 use berth::wire::*;
 use tonic::Code;
 
-use crate::support::{Daemon, container, pod, refusal};
+use crate::support::{Daemon, container, pod, refusal, security};
 
 /// Runs the pod and expects a refusal.
 async fn refused_pod(daemon: &Daemon, config: Option<PodSandboxConfig>, what: &str) -> (Code, String) {
@@ -109,6 +109,20 @@ async fn containers_that_make_no_sense() {
             "a variable without a name",
         ),
         (changed(&|config| config.stop_signal = 999), "an unknown signal"),
+        (
+            changed(&|config| {
+                let options = SeLinuxOption { level: "nonsense".into(), ..Default::default() };
+                security(config).selinux_options = Some(options);
+            }),
+            "an SELinux level that is none",
+        ),
+        (
+            changed(&|config| {
+                let profile = SecurityProfile { profile_type: 2, localhost_ref: "relative.json".into() };
+                security(config).seccomp = Some(profile);
+            }),
+            "a relative path of a seccomp profile",
+        ),
         (
             changed(&|config| {
                 config.devices = vec![Device {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use berth::wire::{
     ContainerFilter, ContainerState, ContainerStateValue, ContainerStatusRequest, KeyValue, ListContainersRequest,
-    Signal,
+    ListPodSandboxRequest, Signal,
 };
 use serde_json::json;
 use tonic::Code;
@@ -114,16 +114,17 @@ async fn the_stop_signal_is_the_requests_or_the_images_or_term() {
 
     let script =
         "for s in TERM QUIT USR1; do trap \"echo got $s; exit 7\" $s; done; echo ready; while :; do sleep 0.05; done";
-    for (name, image, signal, got) in [
-        ("term", BUSYBOX, Signal::RuntimeDefault, "TERM"),
-        ("image", "quits:latest", Signal::RuntimeDefault, "QUIT"),
-        ("request", "quits:latest", Signal::Sigusr1, "USR1"),
+    for (name, image, signal, got, told) in [
+        ("term", BUSYBOX, Signal::RuntimeDefault, "TERM", Signal::Sigterm),
+        ("image", "quits:latest", Signal::RuntimeDefault, "QUIT", Signal::Sigquit),
+        ("request", "quits:latest", Signal::Sigusr1, "USR1", Signal::Sigusr1),
     ] {
         let mut config = shell(name, script);
         config.image.as_mut().expect("an image").image = image.to_owned();
         config.stop_signal = signal.into();
         let id = daemon.run(&pod, &config, &pod_config).await;
         let status = daemon.status(&id).await;
+        assert_eq!(status.stop_signal(), told, "{name}");
         eventually("the traps are set", async || log_text(&status).contains("ready")).await;
         daemon.stop(&id, 30).await;
         let status = daemon.status(&id).await;
@@ -301,4 +302,48 @@ async fn verbose_status_names_the_process() {
     let pid = daemon.container_pid(&id).await;
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).expect("the process");
     assert_eq!(command, b"sleep\x001000\x00");
+}
+
+/// kubelet takes what a list leaves out for absent, and makes it again.
+#[tokio::test]
+async fn whatever_is_listed_is_whole() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let work = async {
+        for number in 0..12 {
+            let config = pod(&daemon, &format!("p{number}"));
+            let pod = daemon.run_pod(&config).await;
+            daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+        }
+    };
+    let look = async {
+        loop {
+            let pods = daemon
+                .runtime()
+                .list_pod_sandbox(ListPodSandboxRequest::default())
+                .await
+                .expect("list")
+                .into_inner()
+                .items;
+            for pod in pods {
+                assert!(pod.id.len() == 64 && pod.metadata.is_some() && pod.created_at > 0, "{pod:?}");
+                let network = daemon.pod_status(&pod.id).await.network.expect("a network");
+                assert!(!network.ip.is_empty(), "a pod without an address is listed");
+            }
+            let listed =
+                daemon.runtime().list_containers(ListContainersRequest::default()).await.expect("list").into_inner();
+            for container in listed.containers {
+                assert!(container.metadata.is_some() && container.created_at > 0, "{container:?}");
+                assert!(container.image.as_ref().is_some_and(|image| image.image == BUSYBOX), "{container:?}");
+                assert!(!container.image_ref.is_empty() && !container.image_id.is_empty(), "{container:?}");
+                assert_eq!(daemon.status(&container.id).await.image_id, container.image_id);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = look => {}
+    }
 }

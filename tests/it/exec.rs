@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use berth::wire::ExecSyncRequest;
+use berth::wire::{Capability, ContainerState, ExecSyncRequest, LinuxContainerResources};
 use tonic::Code;
 
-use crate::support::{Daemon, container, pod, refusal, security};
+use crate::support::{Daemon, container, eventually, pod, refusal, security, shell};
 
 /// A daemon with one running container.
 async fn with_container(daemon: &Daemon) -> String {
@@ -140,4 +140,77 @@ async fn many_commands_run_at_once() {
     futures_util::future::join_all(commands).await;
     let zombies = daemon.exec(&id, &["ps", "-o", "stat"]).await;
     assert!(!zombies.contains('Z'), "{zombies}");
+}
+
+#[tokio::test]
+async fn a_command_has_no_capability_that_the_container_dropped() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let mut reduced = container("c", &["sleep", "1000"]);
+    let drop_capabilities = vec!["NET_RAW".to_owned(), "CHOWN".to_owned()];
+    security(&mut reduced).capabilities = Some(Capability { drop_capabilities, ..Default::default() });
+    let id = daemon.run(&pod, &reduced, &config).await;
+    let script = "echo before; ping -c 1 127.0.0.1";
+    let answer = daemon.try_exec(&id, &["sh", "-c", script], 30).await.expect("a response");
+    let stderr = String::from_utf8_lossy(&answer.stderr);
+    assert!(answer.exit_code != 0 && answer.stdout.starts_with(b"before\n"), "{answer:?}");
+    assert!(stderr.contains("permission denied"), "{stderr}");
+    let sets = async |pid: &str| daemon.exec(&id, &["grep", "Cap", &format!("/proc/{pid}/status")]).await;
+    assert_eq!(sets("self").await, sets("1").await);
+}
+
+#[tokio::test]
+async fn a_command_is_answered_when_its_container_ends() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let main = shell("main", "while ! test -e /end; do sleep 0.05; done");
+    for (name, ends_by_itself) in [("by-itself", true), ("killed", false)] {
+        let mut main = main.clone();
+        main.metadata.as_mut().expect("metadata").name = name.to_owned();
+        let id = daemon.run(&pod, &main, &config).await;
+        let cmd = ["sh", "-c", "echo before; sleep 4444"].map(str::to_owned).to_vec();
+        let (mut runtime, request) = (daemon.runtime(), ExecSyncRequest { container_id: id.clone(), cmd, timeout: 0 });
+        let command = tokio::spawn(async move { runtime.exec_sync(request).await });
+        let runs = async || daemon.exec(&id, &["ps", "-o", "args"]).await.contains("sleep 4444");
+        eventually("the command runs", runs).await;
+        if ends_by_itself {
+            daemon.exec(&id, &["touch", "/end"]).await;
+        } else {
+            daemon.stop(&id, 0).await;
+        }
+        let answer = tokio::time::timeout(Duration::from_secs(60), command).await.expect("an answer in time");
+        let answer = answer.expect("the task").expect("a response").into_inner();
+        assert_eq!((answer.exit_code, answer.stdout.as_slice()), (137, b"before\n".as_slice()), "{name}");
+    }
+}
+
+/// kubelet wants all processes of a container killed together on cgroup v2; elsewhere the kernel picks one.
+#[tokio::test]
+async fn a_command_that_is_killed_for_memory_is_answered() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let mut limited = container("c", &["sleep", "1000"]);
+    let together = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let unified = together.then(|| ("memory.oom.group".to_owned(), "1".to_owned())).into_iter().collect();
+    limited.linux.get_or_insert_default().resources =
+        Some(LinuxContainerResources { memory_limit_in_bytes: 20 << 20, unified, ..Default::default() });
+    let id = daemon.run(&pod, &limited, &config).await;
+    let hungry = ["dd", "if=/dev/zero", "of=/dev/null", "bs=40M", "count=1"];
+    assert_eq!(daemon.try_exec(&id, &hungry, 60).await.expect("a response").exit_code, 137);
+    if together {
+        let status = daemon.wait_for_end(&id).await;
+        assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"));
+    } else {
+        assert_eq!(daemon.status(&id).await.state(), ContainerState::ContainerRunning);
+        daemon.exec(&id, &["true"]).await;
+    }
 }

@@ -88,6 +88,17 @@ async fn the_images_user_is_told() {
 }
 
 #[tokio::test]
+async fn images_that_must_not_be_collected_are_marked() {
+    requires!(Root);
+    let daemon = Daemon::start_with("pinned = [\"docker.io/library/busy*\"]\n").await;
+    daemon.import_busybox().await;
+    let other = Archive::busybox().with_config(&json!({ "Labels": { "other": "yes" } }));
+    daemon.import(other.oci_layout("other:1"), "").await.expect("import");
+    let pinned: Vec<_> = list(&daemon).await.into_iter().filter(|image| image.pinned).map(|image| image.id).collect();
+    assert_eq!(pinned, [Archive::busybox().id()]);
+}
+
+#[tokio::test]
 async fn removal_takes_all_names_and_can_be_repeated() {
     requires!(Root);
     let daemon = Daemon::start().await;

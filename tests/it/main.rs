@@ -13,6 +13,7 @@ mod support;
 
 mod artifacts;
 mod bad_input;
+mod broken_pods;
 mod cdi;
 mod checkpoint;
 mod cli;
@@ -27,7 +28,9 @@ mod exec;
 mod exhaustion;
 mod hooks;
 mod host;
+mod image_volumes;
 mod images;
+mod impatience;
 mod interactive;
 mod leak;
 mod logs;

@@ -256,6 +256,21 @@ async fn a_host_port_is_given_once() {
     daemon.run_pod(&with_port("three")).await;
 }
 
+/// kubelet sends all ports of a pod, most of them without one of the host.
+#[tokio::test]
+async fn a_port_without_one_of_the_host_is_not_opened() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let one = Node::run(&daemon, "one", vec![port(Protocol::Tcp, "", 0, 8080)]).await;
+    let two = Node::run(&daemon, "two", vec![port(Protocol::Tcp, "", 0, 8080)]).await;
+    let servers = [one.listen(8080), two.listen(8080)];
+    for (node, server) in [&one, &two].into_iter().zip(&servers) {
+        converse(server, connect(SocketAddr::new(node.ipv4(), 8080)));
+    }
+    assert!(connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))).is_err(), "a port of the host is open");
+}
+
 #[tokio::test]
 async fn outside_sees_the_hosts_address() {
     requires!(Root);

@@ -16,7 +16,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::support::{Daemon, container, pod, refusal};
+use crate::support::{Daemon, container, eventually, pod, refusal};
 
 #[tokio::test]
 async fn the_version_passes_kubelets_gate() {
@@ -40,7 +40,13 @@ async fn the_engine_and_its_network_are_ready_and_the_default_handler_is_named()
         let condition = status.conditions.iter().find(|condition| condition.r#type == wanted).expect(wanted);
         assert!(condition.status, "{condition:?}");
     }
-    assert!(answer.runtime_handlers.iter().any(|handler| handler.name.is_empty()), "{:?}", answer.runtime_handlers);
+    let named: Vec<_> = answer.runtime_handlers.iter().map(|handler| handler.name.as_str()).collect();
+    assert_eq!(named, ["", "berth"]);
+    // The tests need a kernel that can do both.
+    for features in answer.runtime_handlers.iter().map(|handler| handler.features.as_ref().expect("features")) {
+        assert!(features.recursive_read_only_mounts && features.user_namespaces, "{features:?}");
+    }
+    assert!(answer.features.expect("features").supplemental_groups_policy);
     for (key, text) in answer.info.iter().filter(|(_, text)| text.starts_with('{')) {
         serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|error| panic!("info {key}: {error}"));
     }
@@ -85,6 +91,54 @@ async fn the_space_of_images_is_told_before_there_are_any() {
     assert!(usage.timestamp > 0 && usage.used_bytes.is_some() && usage.inodes_used.is_some(), "{usage:?}");
     let mountpoint = &usage.fs_id.as_ref().expect("an id").mountpoint;
     assert!(std::path::Path::new(mountpoint).is_dir(), "{mountpoint} is no directory");
+}
+
+/// kubelet evicts pods by these numbers and collects images by those.
+#[tokio::test]
+async fn the_space_of_images_and_of_writable_layers_is_told_apart() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let used = async || {
+        let info = daemon.image().image_fs_info(ImageFsInfoRequest {}).await.expect("info").into_inner();
+        let [images] = &info.image_filesystems[..] else { panic!("one file system: {info:?}") };
+        let [containers] = &info.container_filesystems[..] else { panic!("one file system: {info:?}") };
+        [images, containers].map(|usage| usage.used_bytes.as_ref().expect("used bytes").value)
+    };
+    let [before, _] = used().await;
+    daemon.import_busybox().await;
+    let [images, containers] = used().await;
+    assert!(images > before + 100_000, "{before} {images}");
+    let config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&config).await;
+    let id = daemon.run(&pod, &container("c", &["sleep", "1000"]), &config).await;
+    daemon.exec(&id, &["sh", "-c", "head -c 3000000 /dev/zero > /file"]).await;
+    let counts = async || used().await[1] >= containers + 3_000_000;
+    eventually("the file counts as the container's", counts).await;
+    assert!(used().await[0] < images + 1_000_000, "the file counts as the image's, too");
+}
+
+/// What a kubelet of a later version sends: it must not be refused for what this engine does not know.
+#[tokio::test]
+async fn fields_of_newer_callers_are_passed_over() {
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct NewerRequest {
+        #[prost(string, tag = "1")]
+        version: String,
+        #[prost(string, tag = "1000")]
+        unknown_text: String,
+        #[prost(uint64, repeated, tag = "1001")]
+        unknown_numbers: Vec<u64>,
+    }
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let mut client = tonic::client::Grpc::new(daemon.channel());
+    client.ready().await.expect("a connection");
+    let request =
+        NewerRequest { version: "v1".into(), unknown_text: "of the future".into(), unknown_numbers: vec![1, 2] };
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/runtime.v1.RuntimeService/Version");
+    let codec = tonic_prost::ProstCodec::<NewerRequest, berth::wire::VersionResponse>::default();
+    let answer = client.unary(tonic::Request::new(request), path, codec).await.expect("an answer");
+    assert_eq!(answer.into_inner().version, "0.1.0");
 }
 
 #[tokio::test]

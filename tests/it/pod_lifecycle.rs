@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use berth::wire::{
     DnsConfig, ListPodSandboxRequest, NamespaceMode, PodSandboxConfig, PodSandboxFilter, PodSandboxState,
-    PodSandboxStateValue, PodSandboxStatusRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
+    PodSandboxStateValue, PodSandboxStatusRequest, PortMapping, RemovePodSandboxRequest, RunPodSandboxRequest,
     StopPodSandboxRequest,
 };
 use tonic::Code;
@@ -182,12 +182,17 @@ async fn kernel_parameters_of_the_pods_namespaces_are_set() {
 async fn kernel_parameters_of_the_host_are_out_of_reach() {
     requires!(Root);
     let daemon = Daemon::start().await;
-    for (key, host_network) in [("kernel.panic", false), ("vm.swappiness", false), ("net.ipv4.ip_forward", true)] {
+    let node = i32::from(NamespaceMode::Node);
+    for (key, network, ipc) in [
+        ("kernel.panic", 0, 0),
+        ("vm.swappiness", 0, 0),
+        ("net.ipv4.ip_forward", node, 0),
+        ("kernel.shm_rmid_forced", 0, node),
+        ("fs/mqueue/msg_max", 0, node),
+    ] {
         let mut config = pod(&daemon, "tuned");
         config.linux.get_or_insert_default().sysctls = BTreeMap::from([(key.to_owned(), "1".to_owned())]);
-        if host_network {
-            with_namespace(&mut config, |namespaces| namespaces.network = NamespaceMode::Node.into());
-        }
+        with_namespace(&mut config, |namespaces| (namespaces.network, namespaces.ipc) = (network, ipc));
         let request = RunPodSandboxRequest { config: Some(config), ..Default::default() };
         let (code, message) = refusal(daemon.runtime().run_pod_sandbox(request).await);
         assert_eq!(code, Code::InvalidArgument, "{message}");
@@ -202,6 +207,8 @@ async fn the_hosts_network_has_the_hosts_links_and_no_address_of_its_own() {
     daemon.import_busybox().await;
     let mut config = pod(&daemon, "host");
     config.hostname = String::new();
+    // kubelet sends the ports of such pods, too.
+    config.port_mappings = vec![PortMapping { container_port: 80, host_port: 80, ..Default::default() }];
     with_namespace(&mut config, |namespaces| namespaces.network = NamespaceMode::Node.into());
     let pod = daemon.run_pod(&config).await;
     let status = daemon.pod_status(&pod).await;
@@ -214,6 +221,29 @@ async fn the_hosts_network_has_the_hosts_links_and_no_address_of_its_own() {
     let id = daemon.run(&pod, &inside, &config).await;
     let host = std::fs::read_link("/proc/thread-self/ns/net").expect("our network namespace");
     assert_eq!(daemon.exec(&id, &["readlink", "/proc/self/ns/net"]).await, host.display().to_string());
+    for (file, of_host) in [("/etc/hostname", "/proc/sys/kernel/hostname"), ("/etc/hosts", "/etc/hosts")] {
+        let expected = std::fs::read_to_string(of_host).expect("the host's file");
+        assert_eq!(daemon.exec(&id, &["cat", file]).await, expected.trim(), "{file}");
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("the host's name");
+    assert_eq!(daemon.exec(&id, &["hostname"]).await, name.trim());
+}
+
+#[tokio::test]
+async fn the_hosts_ipc_is_shared_when_that_is_asked_for() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    daemon.import_busybox().await;
+    let mut config = pod(&daemon, "host-ipc");
+    with_namespace(&mut config, |namespaces| namespaces.ipc = NamespaceMode::Node.into());
+    let pod = daemon.run_pod(&config).await;
+    let mut inside = container("c", &["sleep", "1000"]);
+    security(&mut inside).namespace_options.get_or_insert_default().ipc = NamespaceMode::Node.into();
+    let id = daemon.run(&pod, &inside, &config).await;
+    let host = std::fs::read_link("/proc/self/ns/ipc").expect("our IPC namespace");
+    assert_eq!(daemon.exec(&id, &["readlink", "/proc/self/ns/ipc"]).await, host.display().to_string());
+    let of_host = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata("/dev/shm").expect("the host's"));
+    assert_eq!(daemon.exec(&id, &["stat", "-c", "%d", "/dev/shm"]).await, of_host.to_string());
 }
 
 #[tokio::test]

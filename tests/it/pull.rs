@@ -39,7 +39,8 @@ async fn an_image_is_pulled_by_tag_and_runs() {
     config.image.as_mut().expect("an image").image = id;
     let (status, text) = daemon.run_to_end(&config).await;
     assert_eq!(text, "pulled\n");
-    assert_eq!(status.image_id, image.id);
+    assert_eq!((&status.image_id, &status.image_ref), (&image.id, &image.repo_digests[0]));
+    assert_eq!(status.image.expect("an image").image, name);
 }
 
 #[tokio::test]
@@ -247,6 +248,38 @@ async fn a_mirror_that_gives_wrong_bytes_is_passed_over() {
     assert!(wrong.requests() > 2, "the mirror was not asked for blobs");
     let said = daemon.output();
     assert!(said.contains("wrong content") && said.contains(&host(&wrong)), "nobody hears of it: {said}");
+}
+
+#[tokio::test]
+async fn a_password_counts_for_its_pull_alone() {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let registry = FaultyRegistry::start(Archive::busybox(), Fault::Locked).await;
+    let pull = async |auth: Option<AuthConfig>| {
+        let request = PullImageRequest { auth, ..request(&registry.image()) };
+        daemon.image().pull_image(request).await.map(|answer| answer.into_inner().image_ref)
+    };
+    let password =
+        |password: &str| AuthConfig { username: "user".into(), password: password.into(), ..Default::default() };
+    let encoded = BASE64_STANDARD.encode("user:secret") + "\n";
+    let elsewhere = AuthConfig { server_address: "other.example".into(), ..password("secret") };
+    for (auth, is_right, what) in [
+        (None, false, "none"),
+        (Some(password("secret")), true, "the right one"),
+        (None, false, "none after the right one"),
+        (Some(password("wrong")), false, "a wrong one"),
+        (Some(AuthConfig { auth: encoded, ..Default::default() }), true, "the right one, encoded"),
+        (Some(elsewhere), false, "the right one for another registry"),
+    ] {
+        match pull(auth).await {
+            Ok(id) => assert!(is_right && id == Archive::busybox().id(), "{what} is enough"),
+            Err(status) => {
+                assert!(!is_right && status.code() == Code::Unauthenticated, "{what}: {status:?}");
+                assert!(!status.message().contains("secret"), "{status:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -33,15 +33,22 @@ pub(crate) fn cgroup_file(pid: i32, name: &str) -> String {
     panic!("no {name} in\n{table}");
 }
 
+fn no_pages_of(size: &str) -> HugepageLimit {
+    HugepageLimit { page_size: size.to_owned(), limit: 0 }
+}
+
 fn limits() -> LinuxContainerResources {
     LinuxContainerResources {
         cpu_period: 100_000,
         cpu_quota: 50_000,
         cpu_shares: 512,
         memory_limit_in_bytes: 64 << 20,
+        // No swap.
+        memory_swap_limit_in_bytes: 64 << 20,
         oom_score_adj: 500,
         cpuset_cpus: "0".into(),
-        hugepage_limits: vec![HugepageLimit { page_size: "2MB".into(), limit: 0 }],
+        // As kubelet sends them, whatever the machine has.
+        hugepage_limits: ["64KB", "2MB", "32MB", "1GB"].map(no_pages_of).to_vec(),
         ..Default::default()
     }
 }
@@ -64,6 +71,9 @@ async fn limits_reach_cgroup_v1() {
     assert_eq!(cgroup_file(pid, "cpu.cfs_quota_us"), "50000");
     assert_eq!(cgroup_file(pid, "cpu.shares"), "512");
     assert_eq!(cgroup_file(pid, "memory.limit_in_bytes"), (64 << 20).to_string());
+    if fs::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").expect("look for it") {
+        assert_eq!(cgroup_file(pid, "memory.memsw.limit_in_bytes"), (64 << 20).to_string());
+    }
     assert_eq!(cgroup_file(pid, "cpuset.cpus"), "0");
 }
 
@@ -100,7 +110,9 @@ async fn the_status_tells_the_limits() {
     let (id, pid) = limited(&daemon).await;
     let told = daemon.status(&id).await.resources.and_then(|resources| resources.linux).expect("resources");
     assert_eq!((told.cpu_quota, told.cpu_period), (50_000, 100_000));
-    assert_eq!(told.memory_limit_in_bytes, 64 << 20);
+    assert_eq!((told.memory_limit_in_bytes, told.memory_swap_limit_in_bytes), (64 << 20, 64 << 20));
+    assert_eq!((told.cpu_shares, told.oom_score_adj, told.cpuset_cpus.as_str()), (512, 500, "0"));
+    assert_eq!(told.hugepage_limits, limits().hugepage_limits);
     let adjustment = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("the score");
     assert_eq!(adjustment.trim(), "500");
 }

@@ -19,8 +19,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Creates a container in a ready pod. The same request sent again while it is under way, or after its first
-    /// caller had gone, gets the same container.
+    /// Creates a container in a ready pod. The same request sent again gets the same container, until that is started.
     ///
     /// # Errors
     /// `InvalidArgument` for what cannot be run, `NotFound` for a missing pod or image, `FailedPrecondition` when the
@@ -40,7 +39,10 @@ impl Engine {
             return Err(Error::PodNotReady(pod.id.clone()));
         }
         let id = new_id()?;
-        let name = self.names.reserve(names::of_container(&config.metadata, &pod.id), &id)?;
+        let name = match self.names.reserve(names::of_container(&config.metadata, &pod.id), &id) {
+            Err(Error::NameTaken { holder, .. }) if self.awaits_start(&holder, &config) => return Ok(holder),
+            reserved => reserved?,
+        };
 
         let mut rollback = Rollback::default();
         match self.make_container(&pod, id.clone(), config, &mut rollback).await {
@@ -56,6 +58,14 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a container is made from exactly that and nothing has been done with it: who asks for it once more has
+    /// not heard the answer.
+    fn awaits_start(&self, id: &Id, config: &ContainerConfig) -> bool {
+        self.containers.get(id).is_some_and(|container| {
+            container.phase() == Phase::Created && !container.is_removing() && *container.config == *config
+        })
     }
 
     async fn make_container(

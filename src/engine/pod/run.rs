@@ -20,8 +20,8 @@ use crate::{
 };
 
 impl Engine {
-    /// Runs a pod and answers when its network is up. The same request sent again while it is under way, or after
-    /// its first caller had gone, gets the same pod.
+    /// Runs a pod and answers when its network is up. The same request sent again gets the same pod, while that is
+    /// ready.
     ///
     /// # Errors
     /// `AlreadyExists` when a pod of that name is there; otherwise what kept it from becoming ready, with nothing of
@@ -36,7 +36,10 @@ impl Engine {
     async fn run_new_pod(self: Arc<Self>, config: PodConfig) -> Result<Id, Error> {
         self.check_handler(&config.runtime_handler)?;
         let id = new_id()?;
-        let name = self.names.reserve(names::of_pod(&config.metadata), &id)?;
+        let name = match self.names.reserve(names::of_pod(&config.metadata), &id) {
+            Err(Error::NameTaken { holder, .. }) if self.is_ready_as(&holder, &config) => return Ok(holder),
+            reserved => reserved?,
+        };
         let cgroup = self.config.cgroup_driver.pod(&config.cgroup_parent, &self.config.cgroup_root, &id);
         let pod = Arc::new(Pod {
             cgroup: cgroup.map_err(|source| Error::Cgroup {
@@ -76,6 +79,11 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a pod is ready that is made from exactly that: who asks for it once more has not heard the answer.
+    fn is_ready_as(&self, id: &Id, config: &PodConfig) -> bool {
+        self.pods.get(id).is_some_and(|pod| pod.is_ready() && *pod.config == *config)
     }
 
     async fn make_pod(self: &Arc<Self>, pod: &Arc<Pod>, rollback: &mut Rollback) -> Result<(), Error> {

@@ -22,6 +22,9 @@ use tokio::net::TcpListener;
 
 use super::Archive;
 
+/// What opens a registry with [`Fault::Locked`]: `user:secret`.
+const PASSWORD: &str = "Basic dXNlcjpzZWNyZXQ=";
+
 /// What a [`FaultyRegistry`] does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -43,7 +46,7 @@ pub(crate) enum Fault {
     Flaky,
     /// Blobs break off in the middle; a request for the rest is served.
     Interrupted,
-    /// Nothing is served without a password.
+    /// Nothing is served without the password `secret` of `user`.
     Locked,
 }
 
@@ -96,7 +99,7 @@ impl Drop for FaultyRegistry {
 
 impl Served {
     /// What the fault makes of every request, whatever is asked for.
-    async fn spoil(&self) -> Option<Response> {
+    async fn spoil(&self, headers: &HeaderMap) -> Option<Response> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         match self.fault {
             Fault::Silent => {
@@ -105,7 +108,7 @@ impl Served {
             }
             Fault::Broken => Some(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
             Fault::Flaky if number < 2 => Some(StatusCode::SERVICE_UNAVAILABLE.into_response()),
-            Fault::Locked => {
+            Fault::Locked if headers.get(header::AUTHORIZATION).is_none_or(|given| given != PASSWORD) => {
                 let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"test\"")];
                 Some((StatusCode::UNAUTHORIZED, challenge).into_response())
             }
@@ -114,8 +117,8 @@ impl Served {
     }
 }
 
-async fn manifest(State(served): State<Arc<Served>>, Path(reference): Path<String>) -> Response {
-    if let Some(spoilt) = served.spoil().await {
+async fn manifest(State(served): State<Arc<Served>>, Path(reference): Path<String>, headers: HeaderMap) -> Response {
+    if let Some(spoilt) = served.spoil(&headers).await {
         return spoilt;
     }
     let archive = &served.archive;
@@ -139,7 +142,7 @@ async fn manifest(State(served): State<Arc<Served>>, Path(reference): Path<Strin
 }
 
 async fn blob(State(served): State<Arc<Served>>, Path(digest): Path<String>, headers: HeaderMap) -> Response {
-    if let Some(spoilt) = served.spoil().await {
+    if let Some(spoilt) = served.spoil(&headers).await {
         return spoilt;
     }
     let Some(blob) = served.archive.blobs.get(&digest) else { return StatusCode::NOT_FOUND.into_response() };
