@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -28,7 +28,7 @@ use super::{
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const ACCEPTED_PROTOCOLS: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
-/// How long a client may take to open the streams of its session.
+/// How long a client may take to send its request, and then to open the streams of its session.
 const OPENING: Duration = Duration::from_secs(30);
 /// SPDY's remotecommand protocols, the best first, and how each tells the end.
 const REMOTE_PROTOCOLS: [(&str, Form); 4] = [
@@ -107,7 +107,8 @@ impl Server {
                     let answer = server.answer(request, &hang_up);
                     async move { Ok::<_, Infallible>(answer) }
                 });
-                let http = hyper::server::conn::http1::Builder::new();
+                let mut http = hyper::server::conn::http1::Builder::new();
+                http.timer(TokioTimer::new()).header_read_timeout(OPENING);
                 let connection = http.serve_connection(TokioIo::new(connection), service).with_upgrades();
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a streaming connection ended early");

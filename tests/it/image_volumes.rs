@@ -17,6 +17,7 @@ async fn start() -> (Daemon, String) {
     let layer = Layer::new()
         .directory("set", 0o755, 0)
         .file("set/words", 0o644, 0, b"words\n")
+        .file("set/gone", 0o644, 0, b"gone\n")
         .symlink("etc/outside", "/set/words")
         .file("etc/passwd", 0o644, 0, b"of the volume\n");
     let later = Layer::new().file("set/more", 0o644, 0, b"more\n").file("set/.wh.gone", 0o644, 0, b"");
@@ -100,6 +101,21 @@ async fn volumes_that_cannot_be_are_refused() {
         let answer = daemon.try_create(&pod, &with_volume(container("c", &["true"]), mount), &pod_config).await;
         let (got, message) = refusal(answer.map(tonic::Response::new));
         assert_eq!(got, code, "{what}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_no_layer_shows_is_refused_at_creation() {
+    requires!(Root);
+    let (daemon, id) = start().await;
+    let pod_config = pod(&daemon, "p");
+    let pod = daemon.run_pod(&pod_config).await;
+    for missing in ["set/gone", "set/words/file", "nowhere"] {
+        let config = with_volume(container("c", &["true"]), volume(&id, missing));
+        let refused = daemon.try_create(&pod, &config, &pod_config).await.expect_err(missing);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{missing}");
+        // kubelet looks for the first word.
+        assert!(refused.message().starts_with("ImageVolumeMountFailed: "), "{refused:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, symlink},
 };
 
-use berth::wire::{ContainerConfig, Device, ImageSpec, Mount, MountPropagation};
+use berth::wire::{ContainerConfig, Device, Mount, MountPropagation};
 use tonic::Code;
 
 use crate::support::{Archive, Compression, Daemon, Layer, container, pod, refusal, security, shell};
@@ -223,37 +223,4 @@ async fn a_missing_source_is_made_as_a_directory() {
     config.mounts = vec![mount(&source, "/m")];
     daemon.run_to_end(&config).await;
     assert_eq!(fs::read_to_string(source.join("file")).expect("the file"), "word\n");
-}
-
-#[tokio::test]
-async fn a_part_of_an_image_is_mounted_from_whichever_layer_has_it() {
-    requires!(Root);
-    let daemon = Daemon::start().await;
-    daemon.import_busybox().await;
-    let below = Layer::new().file("data/below", 0o644, 0, b"below").file("data/hidden/file", 0o644, 0, b"hidden");
-    let above = Layer::new()
-        .file("data/above", 0o644, 0, b"above")
-        .file("data/.wh.hidden", 0o644, 0, b"")
-        .symlink("link", "/data");
-    let image = Archive::busybox().with_layer(below, Compression::Gzip).with_layer(above, Compression::Gzip);
-    daemon.import(image.oci_layout("volume:latest"), "").await.expect("import");
-    let of_image = |sub_path: &str| Mount {
-        image: Some(ImageSpec { image: "volume:latest".to_owned(), ..Default::default() }),
-        image_sub_path: sub_path.to_owned(),
-        readonly: true,
-        ..mount("", "/volume")
-    };
-    for part in ["data", "link"] {
-        let config = ContainerConfig { mounts: vec![of_image(part)], ..shell("c", "echo $(ls /volume)") };
-        let (_, text) = daemon.run_to_end(&config).await;
-        assert_eq!(text, "above below\n", "{part}");
-    }
-    let pod_config = pod(&daemon, "p");
-    let pod = daemon.run_pod(&pod_config).await;
-    for missing in ["data/hidden", "data/below/file", "nowhere"] {
-        let config = with_mounts(vec![of_image(missing)]);
-        let refused = daemon.try_create(&pod, &config, &pod_config).await.expect_err(missing);
-        assert_eq!(refused.code(), Code::InvalidArgument, "{missing}");
-        assert!(refused.message().starts_with("ImageVolumeMountFailed: "), "{refused:?}");
-    }
 }
