@@ -36,6 +36,7 @@ fn resize() -> LinuxContainerResources {
         cpu_period: 100_000,
         cpu_shares: 256,
         memory_limit_in_bytes: 96 * MIB,
+        memory_swap_limit_in_bytes: 96 * MIB,
         ..Default::default()
     }
 }
