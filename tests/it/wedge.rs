@@ -1,6 +1,11 @@
 //! Something that is stuck holds up nothing else.
 
-use std::{fs, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use berth::wire::{
     ContainerState, ImageSpec, ListContainerStatsRequest, ListContainersRequest, ListPodSandboxRequest,
@@ -17,18 +22,60 @@ use crate::support::{
     Archive, Daemon, Fault, FaultyRegistry, Hang, SilentFileSystem, container, eventually, pod, shell,
 };
 
-/// The whole life of another pod, and questions about all.
-async fn expect_others_go_on(daemon: &Daemon) {
+type Call = JoinHandle<Result<(), Status>>;
+
+/// The whole life of another pod, and questions about all: how long each step took.
+async fn expect_others_go_on(daemon: &Daemon) -> [(&'static str, Duration); 6] {
+    let begun = Instant::now();
+    let mut last = Duration::ZERO;
+    let mut lap = |step| {
+        let since = begun.elapsed();
+        (step, since - std::mem::replace(&mut last, since))
+    };
     let config = pod(daemon, "other");
     let other = daemon.run_pod(&config).await;
+    let run_pod = lap("run a pod");
     let id = daemon.run(&other, &container("c", &["sleep", "1000"]), &config).await;
+    let run = lap("run a container");
     assert_eq!(daemon.exec(&id, &["echo", "word"]).await, "word");
+    let exec = lap("run a command");
     daemon.runtime().list_pod_sandbox(ListPodSandboxRequest::default()).await.expect("list pods");
     daemon.runtime().list_containers(ListContainersRequest::default()).await.expect("list containers");
     daemon.runtime().list_container_stats(ListContainerStatsRequest::default()).await.expect("statistics");
     daemon.runtime().list_pod_sandbox_stats(ListPodSandboxStatsRequest::default()).await.expect("statistics");
+    let lists = lap("list and measure");
     daemon.stop(&id, 0).await;
+    let stop = lap("stop a container");
     daemon.remove_pod(&other).await;
+    [run_pod, run, exec, lists, stop, lap("remove a pod")]
+}
+
+/// The fastest time of each step in some lives of other pods: what it takes, whatever else the machine does.
+async fn fastest(daemon: &Daemon) -> BTreeMap<&'static str, Duration> {
+    let mut fastest = BTreeMap::new();
+    for _ in 0..12 {
+        for (step, took) in expect_others_go_on(daemon).await {
+            let least = fastest.entry(step).or_insert(took);
+            *least = took.min(*least);
+        }
+    }
+    fastest
+}
+
+/// A container that outlives `SIGKILL` until the tracer of one of its processes has looked: its pod, the container and
+/// what is traced.
+async fn unkillable(daemon: &Daemon) -> (String, String, Pid) {
+    let config = pod(daemon, "traced");
+    let stuck = daemon.run_pod(&config).await;
+    let id = daemon.run(&stuck, &shell("c", "sleep 1000 & wait"), &config).await;
+    let pid = daemon.container_pid(&id).await;
+    // A traced process that is killed stays until its tracer has looked, and the PID 1 of its namespace cannot end before:
+    // to the engine that is a process in a system call that hangs.
+    let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    eventually("the shell has its child", async || !children().is_empty()).await;
+    let child = Pid::from_raw(children().trim().parse().expect("one child"));
+    ptrace::seize(child, ptrace::Options::empty()).expect("trace the child");
+    (stuck, id, child)
 }
 
 #[tokio::test]
@@ -36,21 +83,9 @@ async fn a_process_that_does_not_die_holds_up_no_other_pod_and_not_its_own_stop(
     requires!(Root);
     let daemon = Daemon::start().await;
     daemon.import_busybox().await;
-    let config = pod(&daemon, "stuck");
-    let stuck = daemon.run_pod(&config).await;
-    let id = daemon.run(&stuck, &shell("c", "sleep 1000 & wait"), &config).await;
-    let pid = daemon.container_pid(&id).await;
-    let monitor = daemon.monitor_pid(&id).await;
-    // A traced process that is killed stays until its tracer has looked, and the PID 1 of its namespace cannot end before:
-    // to the engine that is a process in a system call that hangs.
-    let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    eventually("the shell has its child", async || !children().is_empty()).await;
-    let child = Pid::from_raw(children().trim().parse().expect("one child"));
-    ptrace::seize(child, ptrace::Options::empty()).expect("trace the child");
-
-    let mut runtime = daemon.runtime();
-    let request = StopPodSandboxRequest { pod_sandbox_id: stuck.clone() };
-    let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
+    let (stuck, id, child) = unkillable(&daemon).await;
+    let (pid, monitor) = (daemon.container_pid(&id).await, daemon.monitor_pid(&id).await);
+    let stop = stop(&daemon, &stuck);
     expect_others_go_on(&daemon).await;
     stop.await.expect("the task").expect("the stop is answered");
     assert!(fs::exists(format!("/proc/{pid}")).expect("look for it"), "it has died");
@@ -63,6 +98,12 @@ async fn a_process_that_does_not_die_holds_up_no_other_pod_and_not_its_own_stop(
     daemon.remove_pod(&stuck).await;
 }
 
+fn pull(daemon: &Daemon, image: String) -> Call {
+    let mut images = daemon.image();
+    let image = Some(ImageSpec { image, ..Default::default() });
+    tokio::spawn(async move { images.pull_image(PullImageRequest { image, ..Default::default() }).await.map(drop) })
+}
+
 #[tokio::test]
 async fn a_silent_registry_holds_up_no_other_pull_and_no_pod() {
     requires!(Root);
@@ -70,14 +111,9 @@ async fn a_silent_registry_holds_up_no_other_pull_and_no_pod() {
     daemon.import_busybox().await;
     let silent = FaultyRegistry::start(Archive::busybox(), Fault::Silent).await;
     let sound = FaultyRegistry::start(Archive::busybox(), Fault::None).await;
-    let pull = |image: String| {
-        let mut images = daemon.image();
-        let image = Some(ImageSpec { image, ..Default::default() });
-        tokio::spawn(async move { images.pull_image(PullImageRequest { image, ..Default::default() }).await })
-    };
-    let hanging: Vec<_> = (0..8).map(|_| pull(silent.image())).collect();
+    let hanging: Vec<_> = (0..8).map(|_| pull(&daemon, silent.image())).collect();
     eventually("the silent registry is asked", async || silent.requests() > 0).await;
-    pull(sound.image()).await.expect("the task").expect("pull from the other registry");
+    pull(&daemon, sound.image()).await.expect("the task").expect("pull from the other registry");
     expect_others_go_on(&daemon).await;
     assert!(hanging.iter().all(|pull| !pull.is_finished()), "something was answered by the silent one");
     for pull in hanging {
@@ -101,8 +137,6 @@ async fn a_client_that_does_not_read_holds_up_nobody_and_its_command_ends_with_i
     client.wait().expect("wait for the client");
     eventually("the command has ended", async || !runs().await).await;
 }
-
-type Call = JoinHandle<Result<(), Status>>;
 
 /// A pod with a container that is being started and hangs at a mount source: the pod, the start and the source.
 async fn hanging_start(daemon: &Daemon, hang: Hang) -> (String, Call, SilentFileSystem) {
@@ -165,4 +199,35 @@ async fn a_start_that_nothing_can_kill_holds_up_no_other_pod_and_not_for_ever_th
     let is_gone = async || fs::read_dir(&notes).is_ok_and(|notes| notes.count() == 0);
     eventually("the cgroup of the process that hung is removed", is_gone).await;
     daemon.remove_pod(&stuck).await;
+}
+
+/// Whatever is stuck, other pods have the speed that they had before.
+#[tokio::test]
+async fn all_that_can_be_stuck_at_once_slows_no_other_pod_down() {
+    requires!(Root, Fuse);
+    let daemon = Daemon::start().await;
+    let (_, reader) = daemon.run_sleeper().await;
+    let before = fastest(&daemon).await;
+
+    let registry = FaultyRegistry::start(Archive::busybox(), Fault::Silent).await;
+    let pulls: Vec<_> = (0..8).map(|_| pull(&daemon, registry.image())).collect();
+    let (traced, _, child) = unkillable(&daemon).await;
+    let (_, start, silent) = hanging_start(&daemon, Hang::ForEver).await;
+    let stop = stop(&daemon, &traced);
+    let mut client = daemon.cli(&["exec", "-i", &reader, "yes"]);
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("run berth");
+    let during = fastest(&daemon).await;
+    assert!(!start.is_finished() && pulls.iter().all(|pull| !pull.is_finished()), "something was not stuck");
+
+    client.kill().and_then(|()| client.wait()).expect("end the client");
+    waitpid(child, None).expect("let the traced process go");
+    silent.abort();
+    pulls.iter().for_each(JoinHandle::abort);
+    start.await.expect("the task").expect_err("the source never answered");
+    stop.await.expect("the task").expect("stop");
+    for (step, took) in &during {
+        // Below that it is the machine's noise.
+        let usual = before[step].max(Duration::from_millis(5));
+        assert!(*took < usual * 3, "to {step} took {took:?}, before that {:?}", before[step]);
+    }
 }
