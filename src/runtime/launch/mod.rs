@@ -154,14 +154,24 @@ fn in_new_cgroup(
 ) -> Result<Launched, LaunchError> {
     let cgroup = hierarchy()?.create(&plan.cgroup, &plan.limits).map_err(cgroup_error)?;
     let launched = cgroup.entrance().map_err(cgroup_error).and_then(|entrance| launch(&entrance));
-    if launched.is_err() {
+    launched.map_err(|error| {
+        let died = error.step == Step::Protocol && cgroup.oom_kills().is_ok_and(|kills| kills > 0);
         // The first error is the one to tell; what cannot be removed is removed with the pod.
         let _ = cgroup.kill().and_then(|()| cgroup.remove());
-    }
-    launched
+        if died { out_of_memory() } else { error }
+    })
 }
 
-/// A cgroup's error, with its causes, as one of a launch.
+/// The kernel has killed the new process for memory.
+fn out_of_memory() -> LaunchError {
+    LaunchError::os(Step::Protocol, "under the memory limits of the container and its pod", libc::ENOMEM)
+}
+
+/// A cgroup's error as one of a launch.
 fn cgroup_error(error: super::cgroup::Error) -> LaunchError {
-    LaunchError::new(Step::Cgroup, crate::error::chain(&error))
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    match source.and_then(std::io::Error::raw_os_error) {
+        Some(errno) => LaunchError::os(Step::Cgroup, error.to_string(), errno),
+        None => LaunchError::new(Step::Cgroup, crate::error::chain(&error)),
+    }
 }
