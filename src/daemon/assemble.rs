@@ -27,6 +27,7 @@ use crate::{
     network::Network,
     runtime::{cgroup::Hierarchy, lsm::apparmor, plan::HostFacts},
     streaming,
+    sys::heap,
     task::blocking,
 };
 
@@ -54,6 +55,7 @@ impl Process {
         // Forks, so it comes before the first thread; and before the limit is raised, which containers must not inherit.
         let spawner = Spawner::start().map_err(Error::Spawner)?;
         raise_file_limit()?;
+        heap::share();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("berth")

@@ -19,7 +19,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use super::{Error, layers::FILES, seal::seal};
-use crate::types::Digest;
+use crate::{sys::heap, types::Digest};
 
 /// Name of the mark.
 const MARK: &str = "settled";
@@ -77,6 +77,8 @@ fn settle(file_system: &File, queued: &Receiver<OwnedFd>) {
             Ok(()) => layers.iter().for_each(mark),
             Err(error) => tracing::warn!(%error, layers = layers.len(), "layers could not be written to the disk"),
         }
+        // The memory that it took to bring them in is not used any more.
+        heap::trim();
     }
 }
 
