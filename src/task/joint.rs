@@ -10,8 +10,7 @@ use tokio::sync::watch;
 /// Operations that go on when their caller leaves and that a caller with the same key joins.
 ///
 /// kubelet gives up on a slow request and sends it again; the second request must get the first one's result, not a
-/// complaint that its name is taken. A success that nobody was there to take is kept for whoever asks next; a failure
-/// is not, so that the next caller tries anew.
+/// complaint that its name is taken. What has ended is forgotten: whoever asks then finds what was made.
 #[derive(Debug)]
 pub struct Joint<K, V, E>(Arc<Entries<K, V, E>>);
 
@@ -37,17 +36,7 @@ where
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let mut receiver = self.join_or_start(&key, work);
-        let value = receiver.wait_for(Option::is_some).await.ok().and_then(|value| value.clone());
-        let mut entries = lock(&self.0);
-        if entries.get(&key).is_some_and(|current| current.same_channel(&receiver)) {
-            entries.remove(&key);
-        }
-        value
-    }
-
-    /// Drops kept successes that `stale` names.
-    pub fn discard(&self, stale: impl Fn(&V) -> bool) {
-        lock(&self.0).retain(|_, receiver| !matches!(&*receiver.borrow(), Some(Ok(value)) if stale(value)));
+        receiver.wait_for(Option::is_some).await.ok().and_then(|value| value.clone())
     }
 
     fn join_or_start<F>(&self, key: &K, work: impl FnOnce() -> F) -> watch::Receiver<Option<Result<V, E>>>
@@ -55,9 +44,8 @@ where
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let mut entries = lock(&self.0);
-        if let Some(receiver) = entries.get(key)
-            && (receiver.has_changed().is_ok() || receiver.borrow().is_some())
-        {
+        // A sender that is gone without a result has panicked.
+        if let Some(receiver) = entries.get(key).filter(|receiver| receiver.has_changed().is_ok()) {
             return receiver.clone();
         }
         let (sender, receiver) = watch::channel(None);
@@ -65,13 +53,8 @@ where
         let (work, entries, key) = (work(), Arc::clone(&self.0), key.clone());
         tokio::spawn(async move {
             let result = work.await;
-            let failed = result.is_err();
-            let mut entries = lock(&entries);
+            lock(&entries).remove(&key);
             sender.send_replace(Some(result));
-            // The entry itself holds one receiver: with no other, nobody waits.
-            if failed && sender.receiver_count() == 1 {
-                entries.remove(&key);
-            }
         });
         receiver
     }
@@ -104,11 +87,13 @@ mod tests {
         };
         assert!(joint.run("pod", work).now_or_never().is_none(), "the caller gives up");
         tokio::task::yield_now().await;
+        let retry = joint.run("pod", work);
+        tokio::pin!(retry);
+        assert!((&mut retry).now_or_never().is_none(), "it waits");
         go.notify_one();
-        tokio::task::yield_now().await;
-        assert_eq!(joint.run("pod", work).await, Some(Ok(1)), "the retry joins the first run");
+        assert_eq!(retry.await, Some(Ok(1)), "the retry joins the first run");
         go.notify_one();
-        assert_eq!(joint.run("pod", work).await, Some(Ok(2)), "a delivered result is not kept");
+        assert_eq!(joint.run("pod", work).await, Some(Ok(2)), "a result is not kept");
     }
 
     #[tokio::test]

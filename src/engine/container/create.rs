@@ -26,26 +26,27 @@ impl Engine {
     /// pod is not ready, `AlreadyExists` when its name is taken. Nothing of the container is left then.
     pub async fn create_container(self: &Arc<Self>, pod: &str, config: ContainerConfig) -> Result<Id, Error> {
         let pod = self.find_pod(pod)?;
-        let key = request_key(&pod, &config);
+        let asked = digest_of(&config);
+        let key = format!("{} {asked}", names::of_container(&config.metadata, &pod.id));
         let engine = Arc::clone(self);
-        let result =
-            self.container_creations.run(key, move || async move { engine.create_new(pod, config).await }).await;
+        let create = move || async move { engine.create_new(pod, config, asked).await };
+        let result = self.container_creations.run(key, create).await;
         result.unwrap_or(Err(Error::Panicked("creating a container")))
     }
 
-    async fn create_new(self: Arc<Self>, pod: Arc<Pod>, config: ContainerConfig) -> Result<Id, Error> {
+    async fn create_new(self: Arc<Self>, pod: Arc<Pod>, config: ContainerConfig, asked: Digest) -> Result<Id, Error> {
         let _shared = pod.gate.read().await;
         if !pod.is_ready() {
             return Err(Error::PodNotReady(pod.id.clone()));
         }
         let id = new_id()?;
         let name = match self.names.reserve(names::of_container(&config.metadata, &pod.id), &id) {
-            Err(Error::NameTaken { holder, .. }) if self.awaits_start(&holder, &config) => return Ok(holder),
+            Err(Error::NameTaken { holder, .. }) if self.awaits_start(&holder, &asked) => return Ok(holder),
             reserved => reserved?,
         };
 
         let mut rollback = Rollback::default();
-        match self.make_container(&pod, id.clone(), config, &mut rollback).await {
+        match self.make_container(&pod, id.clone(), config, asked, &mut rollback).await {
             Ok(container) => {
                 name.keep();
                 let container = Arc::new(container);
@@ -62,9 +63,9 @@ impl Engine {
 
     /// Whether a container is made from exactly that and nothing has been done with it: who asks for it once more has
     /// not heard the answer.
-    fn awaits_start(&self, id: &Id, config: &ContainerConfig) -> bool {
+    fn awaits_start(&self, id: &Id, asked: &Digest) -> bool {
         self.containers.get(id).is_some_and(|container| {
-            container.phase() == Phase::Created && !container.is_removing() && *container.config == *config
+            container.phase() == Phase::Created && !container.is_removing() && container.asked.as_ref() == Some(asked)
         })
     }
 
@@ -73,6 +74,7 @@ impl Engine {
         pod: &Arc<Pod>,
         id: Id,
         mut config: ContainerConfig,
+        asked: Digest,
         rollback: &mut Rollback,
     ) -> Result<Container, Error> {
         let (engine, removed) = (Arc::clone(self), id.clone());
@@ -119,6 +121,7 @@ impl Engine {
             log_path,
             stop_signal,
             config: Arc::new(config),
+            asked: Some(asked),
         };
         let container = Container::new(Arc::new(made), Arc::clone(pod), Phase::Created, resources);
         // What cannot be planned must be refused now, not at its start.
@@ -183,9 +186,8 @@ impl Engine {
 }
 
 /// Two requests are the same when they ask for the same container in every detail.
-fn request_key(pod: &Pod, config: &ContainerConfig) -> String {
-    let text = serde_json::to_vec(config).unwrap_or_default();
-    format!("{} {}", names::of_container(&config.metadata, &pod.id), Digest::of(&text))
+fn digest_of(config: &ContainerConfig) -> Digest {
+    Digest::of(&serde_json::to_vec(config).unwrap_or_default())
 }
 
 fn defaults(image: &Image) -> ImageDefaults {

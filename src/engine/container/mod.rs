@@ -41,6 +41,9 @@ pub(super) struct Made {
     pub(super) id: Id,
     pub(super) pod_id: Id,
     pub(super) config: Arc<ContainerConfig>,
+    /// Of the configuration as it was asked for: a checkpoint changes it.
+    #[serde(default)]
+    asked: Option<Digest>,
     pub(super) created_at: Timestamp,
     pub(super) image_id: Digest,
     pub(super) image_ref: String,

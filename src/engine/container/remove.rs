@@ -60,7 +60,6 @@ impl Engine {
         container.pod.remove(container);
         self.names.release(&names::of_container(&container.config.metadata, &container.pod_id));
         self.usage.forget(&container.id);
-        self.container_creations.discard(|id| *id == container.id);
         self.tell_of_container(container, EventKind::Deleted);
         Ok(())
     }

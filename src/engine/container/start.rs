@@ -37,7 +37,6 @@ impl Engine {
         if phase != Phase::Created {
             return Err(Error::WrongState { container: container.id.clone(), state: phase.name(), needed: "created" });
         }
-        self.container_creations.discard(|id| *id == container.id);
         fault::point("container.start.begun");
         match self.launch(container).await {
             Ok(started) => {

@@ -58,7 +58,6 @@ impl Engine {
         if let Contact::None = pod.set_not_ready() {
             return;
         }
-        self.pod_runs.discard(|id| *id == pod.id);
         tracing::error!(pod = %pod.id, "the pod's monitor has died; its containers are killed");
         self.end_containers(pod).await;
         if let Err(error) = self.save_pod(pod).await {

@@ -42,7 +42,6 @@ impl Engine {
         self.pods.remove(&pod.id);
         self.names.release(&names::of_pod(&pod.config.metadata));
         self.release_level(&pod.selinux_level);
-        self.pod_runs.discard(|id| *id == pod.id);
         self.tell_of_pod(pod, EventKind::Deleted);
         Ok(())
     }

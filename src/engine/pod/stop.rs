@@ -75,7 +75,6 @@ impl Engine {
         fault::point("pod.stop.network");
         let was_ready = pod.is_ready();
         let contact = pod.set_not_ready();
-        self.pod_runs.discard(|id| *id == pod.id);
         self.end_monitor(pod, contact).await;
         fault::point("pod.stop.monitor");
         let dir = pod.dir.clone();
