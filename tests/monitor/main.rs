@@ -175,6 +175,22 @@ async fn killing_an_exec_kills_all_that_it_started_and_nothing_else() {
     pod.end().await;
 }
 
+/// A client may vanish just when the command ends for that, by the end of its input or a broken pipe.
+#[tokio::test]
+async fn an_exec_whose_end_nobody_has_heard_of_is_killed_with_what_it_left_behind() {
+    let world = World::new();
+    let pod = world.pod().await;
+    let container = pod.run(&["sleep", "1000"]).await;
+    let (exec, _output) = pod.exec(&container, &["sh", "-c", "setsid sleep 779 & exec sleep 778"]).await;
+    in_time("the sleepers", async { while pod.count(&container, "sleep 779").await < 1 {} }).await;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(exec.pid()), nix::sys::signal::Signal::SIGKILL).expect("kill it");
+    in_time("the end", async { while pod.count(&container, "sleep 778").await > 0 {} }).await;
+    assert_eq!(pod.count(&container, "sleep 779").await, 1, "it goes on");
+    drop(exec);
+    in_time("the end of the rest", async { while pod.count(&container, "sleep 779").await > 0 {} }).await;
+    pod.end().await;
+}
+
 #[tokio::test]
 async fn an_exec_does_not_outlive_its_daemon_unless_it_is_detached() {
     let world = World::new();

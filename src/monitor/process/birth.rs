@@ -96,6 +96,7 @@ pub(super) fn build(plan: &PodPlan, cgroups: Hierarchy) -> Result<Monitor, Failu
         connections: Vec::new(),
         containers: Vec::new(),
         execs: Vec::new(),
+        left_behind: Vec::new(),
         waiting: Waiting::default(),
         shutdown: None,
         buffer: Buffer::default(),

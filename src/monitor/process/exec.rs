@@ -92,16 +92,26 @@ impl Exec {
         pty::resize(console.as_fd(), columns, rows).map_err(|error| Failure::system("resize terminal", &error))
     }
 
-    /// What to tell of its process's end, after it has been reaped. Descendants of a process that ended by itself go on,
-    /// as part of the container.
-    pub(super) fn ended(self, code: i32) -> Notice {
-        match self.branch.processes() {
-            Ok(processes) if processes.is_empty() => clear(&self.branch),
-            // It goes away with the container's cgroup.
-            Ok(_) => {}
-            Err(error) => note("look for an exec's descendants", &error),
+    /// What to tell of its process's end, after it has been reaped, and itself, if it has left processes behind. Those go
+    /// on, as part of the container, unless the daemon asks for their death because it has not heard of the end.
+    pub(super) fn ended(self, code: i32) -> (Notice, Option<Self>) {
+        let status = ExitStatus::ended(code, false, Timestamp::now());
+        let notice = Notice::ExecExited { exec: self.id.clone(), status };
+        let left = self.has_processes();
+        if !left {
+            clear(&self.branch);
         }
-        Notice::ExecExited { exec: self.id, status: ExitStatus::ended(code, false, Timestamp::now()) }
+        (notice, left.then_some(self))
+    }
+
+    /// Whether anything runs in its branch, which otherwise goes away with the container's cgroup.
+    pub(super) fn has_processes(&self) -> bool {
+        self.branch.processes().is_ok_and(|processes| !processes.is_empty())
+    }
+
+    /// Kills what it has left behind.
+    pub(super) fn clear(self) {
+        clear(&self.branch);
     }
 }
 

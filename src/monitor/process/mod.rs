@@ -69,6 +69,8 @@ struct Monitor {
     connections: Vec<Connection>,
     containers: Vec<Container>,
     execs: Vec<Exec>,
+    /// Execs whose main process has ended, for as long as they have others.
+    left_behind: Vec<Exec>,
     waiting: Waiting,
     shutdown: Option<Shutdown>,
     buffer: Buffer,
@@ -177,7 +179,9 @@ impl Monitor {
             if let Some(container) = self.containers.iter_mut().find(alive) {
                 container.main_ended(code, self.buffer.get());
             } else if let Some(index) = self.execs.iter().position(|exec| exec.pid() == pid) {
-                let notice = self.execs.swap_remove(index).ended(code);
+                let (notice, left) = self.execs.swap_remove(index).ended(code);
+                self.left_behind.retain(Exec::has_processes);
+                self.left_behind.extend(left);
                 self.notify(&notice);
             } else if self.pod.init.as_ref().is_some_and(|init| init.pid == pid) {
                 self.pod.init = None;

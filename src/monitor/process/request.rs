@@ -47,7 +47,7 @@ impl Monitor {
             Request::Exec { exec, container, plan, detached } => {
                 self.exec(exec, &container, &plan, descriptors, (!detached).then_some(token))
             }
-            Request::KillExec { exec } => self.held_exec(&exec)?.kill().map(done),
+            Request::KillExec { exec } => self.kill_exec(&exec).map(done),
             Request::Kill { container, signal } => self.container(&container)?.signal(signal).map(done),
             Request::KillAll { container } => self.container(&container)?.kill_all().map(done),
             Request::ReopenLog { container } => self.container(&container)?.reopen_log().map(done),
@@ -149,6 +149,14 @@ impl Monitor {
 
     fn container(&mut self, id: &Id) -> Result<&mut Container, Failure> {
         self.containers.iter_mut().find(|container| container.id() == id).ok_or(Failure::NoContainer)
+    }
+
+    fn kill_exec(&mut self, id: &Id) -> Result<(), Failure> {
+        match self.left_behind.iter().position(|exec| exec.id() == id) {
+            Some(index) => self.left_behind.swap_remove(index).clear(),
+            None => self.held_exec(id)?.kill()?,
+        }
+        Ok(())
     }
 
     fn held_exec(&self, id: &Id) -> Result<&Exec, Failure> {

@@ -77,17 +77,23 @@ where
         if let Err(error) = write(sink, outgoing, commands, ended).await {
             tracing::debug!(%error, "a streaming client does not take what is sent");
         }
+        Streams::new()
     });
-    tokio::select! {
-        () = run(streams) => {}
+    let open = tokio::select! {
+        () = run(streams) => None,
         // The client is gone: dropping `run` lets go of its sessions.
-        _ = halves.join_next() => {}
-    }
+        half = halves.join_next() => half,
+    };
+    drop(open);
     // The last sender goes: the writer finishes what is queued and closes its half, and the client closes the other.
     drop(packets);
     let closed = async { while halves.join_next().await.is_some() {} };
     let _ = timeout(LINGER, closed).await;
 }
+
+/// The streams whose client's side is open. With a stream's sender its input ends, so the senders of a client that is gone
+/// outlive its sessions: to a command that would be the end of its input, and it might end in peace before it is killed.
+type Streams = HashMap<u32, mpsc::Sender<Bytes>>;
 
 /// Streams whose client's side the writer has reset: what still arrives for them is dropped.
 #[derive(Debug, Default)]
@@ -108,27 +114,28 @@ struct Reader {
     /// Weak, so that the writer ends when the sessions have.
     packets: mpsc::WeakSender<Packet>,
     control: mpsc::Sender<Control>,
-    inbound: HashMap<u32, mpsc::Sender<Bytes>>,
+    inbound: Streams,
     resets: HashMap<u32, oneshot::Sender<()>>,
     headers: header::Reader,
     ended: Arc<Ended>,
 }
 
 impl Reader {
-    async fn run(mut self, source: impl AsyncRead + Unpin) {
+    /// Reads until the client is gone, and returns the streams that it had open.
+    async fn run(mut self, source: impl AsyncRead + Unpin) -> Streams {
         let mut source = BufReader::with_capacity(16 << 10, source);
         loop {
             let frame = match timeout(IDLE, frame::read(&mut source)).await {
                 Ok(Ok(Some(frame))) => frame,
-                Ok(Ok(None)) | Err(_) => return,
+                Ok(Ok(None)) | Err(_) => return self.inbound,
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a streaming client's connection broke");
-                    return;
+                    return self.inbound;
                 }
             };
             if let Err(error) = self.take(frame).await {
                 tracing::debug!(%error, "a streaming client broke the protocol");
-                return;
+                return self.inbound;
             }
         }
     }
