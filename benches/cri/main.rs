@@ -5,6 +5,8 @@
 #[path = "../../tests/it/support/archive.rs"]
 #[expect(dead_code, reason = "tests need more of it")]
 mod archive;
+mod budget;
+mod floor;
 mod memory;
 mod node;
 mod pods;
@@ -80,11 +82,14 @@ async fn compared(arguments: Arguments, registry: &registry::Registry, busybox: 
         let node = Node::connect(&socket, busybox).await;
         let results = report.column(&node.name().await);
         results.add_size("engine idle, PSS", memory::pss(&processes));
+        let daemon = memory::Process::behind(&socket);
+        results.add_size("daemon idle, PSS", daemon.pss().unwrap_or_default());
         node.pull(busybox).await;
         pods::measure(&node, arguments.rounds, &processes, arguments.pods, results).await;
-        pulls::measure(&node, &images, results).await;
+        pulls::measure(&node, &daemon, &images, results).await;
         node.remove_image(busybox).await;
     }
+    report.set_kernel(floor::measure(arguments.rounds));
     report
 }
 

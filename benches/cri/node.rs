@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use berth::wire::{
@@ -28,6 +29,8 @@ pub(crate) struct Node {
 pub(crate) struct Pod {
     pub(crate) id: String,
     pub(crate) container: String,
+    /// What each of the calls that made it took: RunPodSandbox, CreateContainer, StartContainer.
+    pub(crate) steps: [Duration; 3],
 }
 
 impl Node {
@@ -105,16 +108,19 @@ impl Node {
         };
         let mut runtime = self.runtime();
         let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
+        let began = Instant::now();
         let id = runtime.run_pod_sandbox(request).await.expect("run a pod").into_inner().pod_sandbox_id;
+        let ran = Instant::now();
         let request = CreateContainerRequest {
             pod_sandbox_id: id.clone(),
             config: Some(container),
             sandbox_config: Some(config),
         };
         let container = runtime.create_container(request).await.expect("create").into_inner().container_id;
+        let created = Instant::now();
         let request = StartContainerRequest { container_id: container.clone() };
         runtime.start_container(request).await.expect("start");
-        Pod { id, container }
+        Pod { id, container, steps: [ran - began, created - ran, created.elapsed()] }
     }
 
     /// Stops and removes a pod.

@@ -54,11 +54,12 @@ pub(crate) async fn growth(node: &Node, rounds: usize, processes: &[String], num
 
 /// One pod after the other: the time until its container runs, and the time to take it away when that has stopped.
 async fn serial(node: &Node, rounds: usize, results: &mut Column) {
-    let (mut ready, mut gone) = (Vec::new(), Vec::new());
+    let (mut ready, mut steps, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let started = Instant::now();
         let pod = node.run(&format!("serial-{round}")).await;
         ready.push(started.elapsed());
+        steps.push(pod.steps);
         let request = StopContainerRequest { container_id: pod.container.clone(), timeout: 0 };
         node.runtime().stop_container(request).await.expect("stop");
         let started = Instant::now();
@@ -66,6 +67,9 @@ async fn serial(node: &Node, rounds: usize, results: &mut Column) {
         gone.push(started.elapsed());
     }
     results.add_times("pod ready (run, create, start)", ready);
+    for (number, step) in ["RunPodSandbox", "CreateContainer", "StartContainer"].into_iter().enumerate() {
+        results.add_times(step, steps.iter().map(|steps| steps[number]).collect());
+    }
     results.add_times("pod gone (stop, remove)", gone);
 }
 

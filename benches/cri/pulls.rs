@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{Archive, Compression, Layer, node::Node, registry::Registry, report::Column};
+use crate::{Archive, Compression, Layer, memory::Process, node::Node, registry::Registry, report::Column};
 
 const MIB: usize = 1 << 20;
 /// How often each image is pulled; the best time counts, because the page cache is cold only once.
@@ -33,8 +33,9 @@ pub(crate) async fn push_all(registry: &Registry) -> Vec<(&'static str, String)>
     images
 }
 
-/// Pulls each image several times.
-pub(crate) async fn measure(node: &Node, images: &[(&str, String)], results: &mut Column) {
+/// Pulls each image several times; what the daemon needs for that at most.
+pub(crate) async fn measure(node: &Node, daemon: &Process, images: &[(&str, String)], results: &mut Column) {
+    daemon.forget_peak();
     for (shape, image) in images {
         let mut times = Vec::new();
         for _ in 0..REPETITIONS {
@@ -45,6 +46,7 @@ pub(crate) async fn measure(node: &Node, images: &[(&str, String)], results: &mu
         }
         results.add_best_time(&format!("pull of {shape}"), &times);
     }
+    results.add_size("peak of the daemon's memory in pulls", daemon.peak().unwrap_or_default());
 }
 
 /// Bytes that do not compress, the same in each run (xorshift64*).

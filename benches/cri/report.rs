@@ -5,10 +5,14 @@ use std::{
     time::Duration,
 };
 
+use crate::budget;
+
 /// What was measured of several engines.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     columns: Vec<Column>,
+    /// What the kernel alone takes for a pod.
+    kernel: Option<Value>,
 }
 
 /// What was measured of one engine.
@@ -18,8 +22,9 @@ pub(crate) struct Column {
     results: Vec<(String, Value)>,
 }
 
+/// What a measurement gave.
 #[derive(Debug, Clone, Copy)]
-enum Value {
+pub(crate) enum Value {
     /// Less is better.
     Milliseconds(f64),
     /// Less is better.
@@ -36,7 +41,12 @@ impl Report {
         &mut self.columns[place]
     }
 
-    /// Prints a line a measurement and, of two engines, how much better the first is.
+    /// Tells what the kernel alone takes for a pod: the median.
+    pub(crate) fn set_kernel(&mut self, times: Vec<Duration>) {
+        self.kernel = Some(Value::of_time(percentile(&sorted(times), 50)));
+    }
+
+    /// Prints a line a measurement and, of two engines, how much better the first is; then a line a budget.
     pub(crate) fn print(&self) {
         let Some(first) = self.columns.first() else { return };
         let mut out = io::stdout().lock();
@@ -55,22 +65,28 @@ impl Report {
             }
             line(name, &cells);
         }
+        if let Some(kernel) = self.kernel {
+            line("the kernel alone, for a pod that is ready, p50", &[kernel.to_string()]);
+        }
+        for line in budget::lines(first, self.columns.get(1), self.kernel) {
+            let _ = writeln!(out, "{line}");
+        }
     }
 }
 
 impl Column {
     /// Adds the median and the 99th percentile of some times.
-    pub(crate) fn add_times(&mut self, name: &str, mut times: Vec<Duration>) {
-        times.sort_unstable();
-        let percentile = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
-        self.add(format!("{name}, p50"), Value::Milliseconds(percentile(50).as_secs_f64() * 1e3));
-        self.add(format!("{name}, p99"), Value::Milliseconds(percentile(99).as_secs_f64() * 1e3));
+    pub(crate) fn add_times(&mut self, name: &str, times: Vec<Duration>) {
+        let times = sorted(times);
+        for percent in [50, 99] {
+            self.add(format!("{name}, p{percent}"), Value::of_time(percentile(&times, percent)));
+        }
     }
 
     /// Adds the best of some times: for work whose repetitions are few.
     pub(crate) fn add_best_time(&mut self, name: &str, times: &[Duration]) {
         let best = times.iter().min().copied().unwrap_or_default();
-        self.add(name.to_owned(), Value::Milliseconds(best.as_secs_f64() * 1e3));
+        self.add(name.to_owned(), Value::of_time(best));
     }
 
     /// Adds a number of bytes.
@@ -83,6 +99,11 @@ impl Column {
         self.add(name.to_owned(), Value::PerSecond(count as f64 / time.as_secs_f64()));
     }
 
+    /// What a measurement gave.
+    pub(crate) fn value(&self, name: &str) -> Option<Value> {
+        self.results.iter().find(|(of, _)| of == name).map(|(_, value)| *value)
+    }
+
     fn add(&mut self, name: String, value: Value) {
         // Seen at once, so that a long run is no riddle.
         let _ = writeln!(io::stderr(), "{}: {name}: {value}", self.engine);
@@ -90,8 +111,22 @@ impl Column {
     }
 }
 
+fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
+    times.sort_unstable();
+    times
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
 impl Value {
-    fn times_better_than(self, other: Self) -> f64 {
+    fn of_time(time: Duration) -> Self {
+        Self::Milliseconds(time.as_secs_f64() * 1e3)
+    }
+
+    /// How many times better this is than `other`, a measurement of the same kind.
+    pub(crate) fn times_better_than(self, other: Self) -> f64 {
         match (self, other) {
             (Self::PerSecond(ours), Self::PerSecond(theirs)) => ours / theirs,
             (

@@ -27,7 +27,7 @@ use crate::{
     network::Network,
     runtime::{cgroup::Hierarchy, lsm::apparmor, plan::HostFacts},
     streaming,
-    sys::heap,
+    sys::{heap, program},
     task::blocking,
 };
 
@@ -113,6 +113,10 @@ async fn live(settings: &Settings, spawner: Spawner) -> Result<(), Error> {
         milliseconds = began.elapsed().as_millis(),
         "ready"
     );
+    // The start needed much of the program that is not needed again.
+    if let Err(error) = program::let_go_of_instructions() {
+        tracing::debug!(%error, "the program's instructions stay in memory");
+    }
 
     let ended = tokio::select! {
         ended = server.ended() => ended,

@@ -14,6 +14,7 @@
 //! | `images/<hex>.json` | an image's record, named by the digest of its configuration (an artifact's: of its manifest); the signatures that let it in are in it |
 //! | `ingest/`, `trash/` | what is being received and what is being deleted; emptied at start |
 //! | `empty/` | stands in for layers where an image has too few |
+//! | `mount-points/` | lowest layer of every container: what something is mounted on |
 //! | `lock` | keeps a second process out |
 //!
 //! Containers' writable parts are in a directory of their own: `<containers>/<id>/{upper,work,snapshot.json}`.

@@ -25,7 +25,7 @@ use crate::types::{Digest, Id};
 /// What a container's root file system is mounted from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Read-only layers, top first; one empty directory if the image has none.
+    /// Read-only layers, top first; the lowest one has what is mounted on in every container.
     pub lower: Vec<PathBuf>,
     /// Directory that takes the container's changes.
     pub upper: PathBuf,

@@ -88,6 +88,8 @@ pub struct Store {
     _lock: File,
     /// What stands in for layers where an image has fewer than overlayfs needs.
     empty: [PathBuf; 2],
+    /// Lowest layer of every container: see [`make_mount_points`].
+    mount_points: PathBuf,
 }
 
 impl Store {
@@ -105,6 +107,8 @@ impl Store {
         let trash = Arc::new(Trash::open(root.join("trash"))?);
         let empty = [root.join("empty/0"), root.join("empty/1")];
         empty.iter().try_for_each(|path| make_empty(path))?;
+        let mount_points = root.join("mount-points");
+        make_mount_points(&mount_points)?;
         let blobs = Blobs::open(root, Arc::clone(&trash))?;
         let layers = Layers::open(root, Arc::clone(&trash), Limits::default())?;
         let images = Images::open(root, config.pinned.clone(), &layers, &blobs, &trash)?;
@@ -135,6 +139,7 @@ impl Store {
             containers_usage: Mutex::default(),
             _lock: lock,
             empty,
+            mount_points,
         }))
     }
 
@@ -236,9 +241,7 @@ impl Store {
         }
         let lease = self.layers.shelf().lease(&image.layers)?;
         let mut lower = self.layers_with_content(image);
-        if lower.is_empty() {
-            lower.push(self.empty[0].clone());
-        }
+        lower.push(self.mount_points.clone());
         let snapshot = Snapshot { upper: self.snapshots.upper(container), work: self.snapshots.work(container), lower };
         let (image, root) = (image.clone(), self.layer_with_root(image));
         self.change_snapshot(container, move |snapshots, id| snapshots.create(id, &image, lease, &root)).await?;
@@ -322,11 +325,28 @@ impl Store {
     }
 }
 
+/// Makes a layer of what every container has something mounted on. Where the image does not have it, it need not be made
+/// in the container's writable part, which takes longer than mounting and would look like a change of the container's.
+fn make_mount_points(layer: &Path) -> Result<(), Error> {
+    make_empty(layer)?;
+    ["dev", "etc", "proc", "sys"].iter().try_for_each(|name| make_empty(&layer.join(name)))?;
+    for name in ["hostname", "hosts", "resolv.conf"] {
+        let path = layer.join("etc").join(name);
+        File::create(&path).map_err(|source| Error::file("create", &path, source))?;
+        set_mode(&path, 0o644)?;
+    }
+    Ok(())
+}
+
 /// Makes the empty directory with the usual attributes of a root directory.
 fn make_empty(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt as _;
     make_directory(path)?;
-    let mode = std::fs::Permissions::from_mode(0o755);
+    set_mode(path, 0o755)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(path, mode).map_err(|source| Error::file("set attributes of", path, source))
 }
 

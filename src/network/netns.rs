@@ -54,16 +54,24 @@ impl Netns {
         done.map_err(|source| Error::Netns { path: self.path.clone(), source })
     }
 
-    /// Connects to the links of the namespace. To be called in an async runtime.
+    /// Connects to the links of the namespace. To be called in an async runtime, on a thread whose namespace is that of
+    /// the process: it goes there and back, as another thread would have to be waited for. One that cannot come back
+    /// would work on somebody else's links from now on, so it ends the process instead.
     ///
     /// # Errors
     /// When the namespace cannot be entered or the socket cannot be made.
     pub(super) fn connect(&self) -> Result<Connection, Error> {
-        let runtime = tokio::runtime::Handle::current();
-        let (socket, ipv6) = self.run(|| {
-            let _entered = runtime.enter();
-            Ok((TokioSocket::new(NETLINK_ROUTE)?, has_ipv6()))
-        })?;
+        let connect = || {
+            let home = File::open("/proc/thread-self/ns/net")?;
+            setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)?;
+            let connected = TokioSocket::new(NETLINK_ROUTE).map(|socket| (socket, has_ipv6()));
+            if let Err(error) = setns(home.as_fd(), CloneFlags::CLONE_NEWNET) {
+                tracing::error!(%error, "cannot come back from a pod's network namespace");
+                std::process::abort();
+            }
+            connected
+        };
+        let (socket, ipv6) = connect().map_err(|source| Error::Netns { path: self.path.clone(), source })?;
         Ok(Connection::over(socket, ipv6))
     }
 }

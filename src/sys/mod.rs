@@ -23,5 +23,6 @@ pub mod mount_attr;
 pub mod openat2;
 pub mod pidfd;
 pub mod poll;
+pub mod program;
 pub mod seccomp;
 pub mod signal;

@@ -32,6 +32,7 @@ use rustix::{fs::Mode, thread::ThreadNameSpaceType};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzz::passwd as fuzz_passwd;
 pub(super) use hooks::hooks;
+pub(super) use namespaces::enter as enter_namespaces;
 pub(super) use pause::pause;
 pub(super) use restore::restore;
 
@@ -180,13 +181,19 @@ fn become_program(
     program.execute()
 }
 
-/// Sets a pod's new namespaces up, and waits until the launcher has pinned them.
+/// Makes a pod's user namespace and those that belong to it, and waits until the launcher holds them.
 pub(super) fn pod(plan: &PodPlan, reporter: &Reporter) -> Result<Infallible, LaunchError> {
-    if plan.user.is_some() {
-        reporter.wait_for_maps()?;
-        namespaces::become_root()?;
-    }
+    reporter.wait_for_maps()?;
+    namespaces::become_root()?;
     // By the root of the user namespace, so that they are its own.
+    pod_namespaces(plan)?;
+    reporter.ready(&Identity::default(), None)?;
+    reporter.wait_for_end()?;
+    crate::sys::exit::now(0)
+}
+
+/// Goes into new network, IPC and UTS namespaces of a pod and sets them up.
+pub(super) fn pod_namespaces(plan: &PodPlan) -> Result<(), LaunchError> {
     namespaces::new_for_pod(plan)?;
     if plan.uts {
         nix::unistd::sethostname(&plan.hostname).at(Step::Hostname, &plan.hostname)?;
@@ -194,8 +201,5 @@ pub(super) fn pod(plan: &PodPlan, reporter: &Reporter) -> Result<Infallible, Lau
     if plan.net {
         crate::sys::link::loopback_up().at(Step::Loopback, "lo")?;
     }
-    sysctl::apply(&plan.sysctls)?;
-    reporter.ready(&Identity::default(), None)?;
-    reporter.wait_for_end()?;
-    crate::sys::exit::now(0)
+    sysctl::apply(&plan.sysctls)
 }

@@ -46,7 +46,7 @@ pub(super) fn oom_score_adj(value: Option<i32>) -> Result<(), LaunchError> {
 }
 
 /// Goes into the pod's network, IPC and UTS namespaces.
-pub(super) fn enter(pod: &PodInit) -> Result<(), LaunchError> {
+pub(in crate::runtime) fn enter(pod: &PodInit) -> Result<(), LaunchError> {
     for (namespace, kind, name) in [
         (&pod.net, LinkNameSpaceType::Network, "net"),
         (&pod.ipc, LinkNameSpaceType::InterProcessCommunication, "ipc"),

@@ -64,35 +64,54 @@ fn make(plan: &PodPlan) -> Result<PodInit, LaunchError> {
     Ok(pod)
 }
 
-/// Makes the namespaces by a process that lives until they are held.
 fn namespaces(plan: &PodPlan) -> Result<PodInit, LaunchError> {
     let own = [plan.net, plan.ipc, plan.uts, plan.user.is_some()];
-    if own == [false; 4] {
-        return Ok(PodInit { net: None, ipc: None, uts: None, user: None, init: None });
-    }
+    let [net, ipc, uts, user] = match own {
+        [false, false, false, false] => [const { None }; 4],
+        [_, _, _, false] => in_passing(plan, own)?,
+        [_, _, _, true] => by_a_process(plan, own)?,
+    };
+    Ok(PodInit { net, ipc, uts, user, init: None })
+}
+
+/// Makes the namespaces by going into them and back: no other process has to be waited for, which takes longer than
+/// all that happens in them.
+fn in_passing(plan: &PodPlan, own: [bool; 4]) -> Result<[Option<OwnedFd>; 4], LaunchError> {
+    let [net, ipc, uts, user] = open_all("thread-self", own)?;
+    let home = PodInit { net, ipc, uts, user, init: None };
+    let made = init::pod_namespaces(plan).and_then(|()| open_all("thread-self", own));
+    init::enter_namespaces(&home)?;
+    let made = made?;
+    name_all(&plan.dir, &made)?;
+    Ok(made)
+}
+
+/// Makes the namespaces by a process that lives until they are held: the launcher itself cannot come back from a user
+/// namespace.
+fn by_a_process(plan: &PodPlan, own: [bool; 4]) -> Result<[Option<OwnedFd>; 4], LaunchError> {
     let ends = protocol::pair(Instant::now() + DEADLINE)?;
-    let user = if plan.user.is_some() { libc::CLONE_NEWUSER } else { 0 };
-    let clone = Clone3 { flags: user, cgroup: None };
+    let clone = Clone3 { flags: libc::CLONE_NEWUSER, cgroup: None };
     let (child, mut conversation) = child::spawn(&clone, ends, |reporter| init::pod(plan, reporter))?;
-    let opened = set_up(plan, &child, &mut conversation).and_then(|()| open_all(&plan.dir, child.pid, own));
+    let opened = set_up(plan, &child, &mut conversation).and_then(|()| open_all(&child.pid.to_string(), own));
     // Its work is done, or has failed.
     drop(conversation);
     if opened.is_err() {
         kill(&child);
     }
     reap(&child);
-    let [net, ipc, uts, user] = opened?;
-    Ok(PodInit { net, ipc, uts, user, init: None })
+    let opened = opened?;
+    name_all(&plan.dir, &opened)?;
+    Ok(opened)
 }
 
 fn set_up(plan: &PodPlan, child: &Child, conversation: &mut Conversation) -> Result<(), LaunchError> {
+    let Heard::Unmapped = conversation.next()? else {
+        return Err(LaunchError::new(Step::Protocol, "the pod's process did not ask for its id maps"));
+    };
     if let Some(maps) = &plan.user {
-        let Heard::Unmapped = conversation.next()? else {
-            return Err(LaunchError::new(Step::Protocol, "the pod's process did not ask for its id maps"));
-        };
         write_maps(child.pid, maps)?;
-        conversation.mapped()?;
     }
+    conversation.mapped()?;
     match conversation.next()? {
         Heard::Ready { .. } => Ok(()),
         _ => Err(LaunchError::new(Step::Protocol, "the pod's process was not ready")),
@@ -114,17 +133,25 @@ fn write_maps(pid: i32, maps: &UserMaps) -> Result<(), LaunchError> {
     Ok(())
 }
 
-/// Opens the namespaces of the process that the pod has of its own, and names them.
-fn open_all(dir: &Path, pid: i32, own: [bool; 4]) -> Result<[Option<OwnedFd>; 4], LaunchError> {
-    make_directory(&dir.join("ns"))?;
-    let mut opened = [None, None, None, None];
+/// Opens those namespaces of a process, named as in `/proc`, that the pod has of its own.
+fn open_all(process: &str, own: [bool; 4]) -> Result<[Option<OwnedFd>; 4], LaunchError> {
+    let mut opened = [const { None }; 4];
     for ((slot, name), _) in opened.iter_mut().zip(NAMESPACES).zip(own).filter(|(_, own)| *own) {
-        let path = format!("/proc/{pid}/ns/{name}");
-        let namespace = openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Pin, &path)?;
-        pin::name(dir, name, &namespace)?;
-        *slot = Some(namespace);
+        let path = format!("/proc/{process}/ns/{name}");
+        *slot = Some(openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Pin, &path)?);
     }
     Ok(opened)
+}
+
+/// Names the namespaces below the pod's directory.
+fn name_all(dir: &Path, opened: &[Option<OwnedFd>; 4]) -> Result<(), LaunchError> {
+    make_directory(&dir.join("ns"))?;
+    for (namespace, name) in opened.iter().zip(NAMESPACES) {
+        if let Some(namespace) = namespace {
+            pin::name(dir, name, namespace)?;
+        }
+    }
+    Ok(())
 }
 
 fn make_directory(path: &Path) -> Result<(), LaunchError> {

@@ -249,12 +249,12 @@ fn seccomp(
     capabilities: &Capabilities,
     host: &HostFacts,
 ) -> Result<Option<seccomp::Program>, PlanError> {
-    let profile = match &security.seccomp {
+    let conditions = seccomp::Conditions { capabilities: capabilities.granted.0, kernel: host.kernel };
+    let program = match &security.seccomp {
         _ if security.privileged => return Ok(None),
         None | Some(Profile::Unconfined) => return Ok(None),
-        Some(Profile::RuntimeDefault) => seccomp::default_profile(),
-        Some(Profile::Localhost(path)) => &seccomp::load(Path::new(path))?,
+        Some(Profile::RuntimeDefault) => seccomp::compile_default(&conditions),
+        Some(Profile::Localhost(path)) => seccomp::compile(&seccomp::load(Path::new(path))?, &conditions),
     };
-    let conditions = seccomp::Conditions { capabilities: capabilities.granted.0, kernel: host.kernel };
-    Ok(Some(seccomp::compile(profile, &conditions)?))
+    Ok(Some(program?))
 }

@@ -5,6 +5,8 @@
 //! - **Runs in:** the daemon, which sends the finished program along with the container's plan.
 //! - **Start reading at:** [`compile`].
 
+use std::sync::{Mutex, PoisonError};
+
 mod architecture;
 mod compile;
 mod error;
@@ -18,6 +20,9 @@ pub use program::Program;
 
 /// Longest program that the kernel takes, `BPF_MAXINSNS`.
 const LONGEST: usize = 4_096;
+
+/// How many programs of the default profile are kept, about 6 KiB each.
+const KEPT_PROGRAMS: usize = 16;
 
 /// What a profile's conditions (`includes` and `excludes`) are tested against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,26 @@ pub struct Conditions {
 /// kernel takes.
 pub fn compile(profile: &Profile, conditions: &Conditions) -> Result<Program, Error> {
     compile_for(profile, conditions, architecture::Abi::native())
+}
+
+/// What [`compile`] makes of the default profile. It is kept: a node's containers have few different sets of
+/// capabilities, and compiling takes longer than all else that is planned for a container.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_default(conditions: &Conditions) -> Result<Program, Error> {
+    static KEPT: Mutex<Vec<(Conditions, Program)>> = Mutex::new(Vec::new());
+    // Complete before a panic could happen, so a poisoned lock is no reason to stop.
+    let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, program)) = kept().iter().find(|(of, _)| of == conditions) {
+        return Ok(program.clone());
+    }
+    let program = compile(default_profile(), conditions)?;
+    let mut kept = kept();
+    if kept.len() < KEPT_PROGRAMS {
+        kept.push((*conditions, program.clone()));
+    }
+    Ok(program)
 }
 
 fn compile_for(profile: &Profile, conditions: &Conditions, served: &[architecture::Abi]) -> Result<Program, Error> {
