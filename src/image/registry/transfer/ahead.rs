@@ -153,7 +153,7 @@ impl Transfer {
         let slow = bytes as f64 / waited.as_secs_f64().max(f64::EPSILON) < self.budget.fast as f64;
         let Some(head) = &self.head else { return false };
         slow && self.blob.size >= self.budget.smallest_blob
-            && self.planned == self.blob.size
+            && head.end() == self.blob.size
             && self.blob.size - head.offset() > self.budget.range
             && head.serves_ranges()
     }

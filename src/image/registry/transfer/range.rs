@@ -54,6 +54,10 @@ impl RangeReader {
         self.offset
     }
 
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Wants less than before.
     pub(super) fn shorten(&mut self, end: u64) {
         self.end = self.end.min(end).max(self.offset);
