@@ -51,7 +51,7 @@ struct Arguments {
     bench: bool,
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments = Arguments::parse();
     let registry = registry::Registry::start().await;

@@ -40,6 +40,17 @@ async fn the_usual_file_systems_are_there() {
 }
 
 #[tokio::test]
+async fn a_start_changes_nothing_in_the_writable_layer() {
+    requires!(Root);
+    let daemon = Daemon::start().await;
+    let (_, container) = daemon.run_sleeper().await;
+    let upper = daemon.path("root/containers").join(container).join("upper");
+    let names: Vec<_> =
+        fs::read_dir(&upper).expect("the writable layer").map(|entry| entry.expect("one").path()).collect();
+    assert!(names.is_empty(), "{names:?}");
+}
+
+#[tokio::test]
 async fn the_usual_devices_work() {
     requires!(Root);
     let daemon = Daemon::start().await;

@@ -39,7 +39,8 @@ async fn an_image_without_layers_has_something_to_be_mounted_from() {
     let image = store.pull(&registry.name("app:1"), None).await.expect("pulls");
     let snapshot = store.snapshot(&id(1), &image).await.expect("a snapshot");
     let [lower] = &snapshot.lower[..] else { panic!("one directory") };
-    assert_eq!(names(lower), [""; 0]);
+    assert_eq!(names(lower), ["dev", "etc", "proc", "sys"]);
+    assert_eq!(names(&lower.join("etc")), ["hostname", "hosts", "resolv.conf"]);
     assert_eq!(fs::metadata(lower).expect("is there").mode() & 0o7777, 0o755);
     let layers = store.layers(&image);
     assert!(layers.len() == 2 && layers[0] != layers[1], "{layers:?}");

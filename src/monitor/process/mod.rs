@@ -30,6 +30,7 @@ use std::{
 };
 
 use self::{
+    birth::Spare,
     connection::Connection,
     container::Container,
     exec::Exec,
@@ -99,9 +100,9 @@ impl Buffer {
 }
 
 impl Monitor {
-    /// Turns a process that the spawner forked into a monitor, and runs it to its end.
-    fn run(request: Frame, cgroups: Hierarchy) -> ExitCode {
-        let Some(mut monitor) = birth::monitor(request, cgroups) else { return ExitCode::FAILURE };
+    /// Turns a spare into a monitor, and runs it to its end.
+    fn run(spare: Spare, request: Frame, cgroups: Hierarchy) -> ExitCode {
+        let Some(mut monitor) = birth::monitor(spare, request, cgroups) else { return ExitCode::FAILURE };
         heap::trim();
         match monitor.watch() {
             Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,9 @@
 //!
 //! It is started by the daemon, has one thread, and keeps no state, so that a fork of it is cheap and clean: a monitor
 //! shares the spawner's memory until one of both writes to it. It ends when the daemon closes the socket.
+//!
+//! One monitor is always forked in advance, as far as a monitor can be made without knowing its pod. This spare waits at
+//! the daemon's socket in the spawner's place, so that nobody waits for a fork.
 
 use std::{
     io,
@@ -10,11 +13,11 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     fs::{Mode, OFlags},
 };
 
-use super::{Monitor, note, reap};
+use super::{Monitor, birth::Spare, note, reap};
 use crate::{
     monitor::wire::{Failure, Frame, Kind, Reply},
     runtime::cgroup::Hierarchy,
@@ -31,7 +34,7 @@ pub fn main() -> ExitCode {
     });
     match served {
         Ok((None, _)) => ExitCode::SUCCESS,
-        Ok((Some(request), cgroups)) => Monitor::run(request, cgroups),
+        Ok((Some((spare, request)), cgroups)) => Monitor::run(spare, request, cgroups),
         Err(error) => {
             note("run the spawner, which only the daemon can start", &error);
             ExitCode::FAILURE
@@ -48,25 +51,68 @@ fn start() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Forks a monitor for each request. Returns in the spawner at the end of the connection, and in each monitor with its
-/// request.
-fn serve(socket: OwnedFd) -> io::Result<Option<Frame>> {
+/// Sees to it that there is a spare. Returns in the spawner at the end of the connection, and in each spare with its
+/// request, or without one at the end of the connection.
+fn serve(socket: OwnedFd) -> io::Result<Option<(Spare, Frame)>> {
     let ends_of_monitors = reap::ends_of_children()?;
+    let taken = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let mut spare = None;
     loop {
-        let mut ready = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&ends_of_monitors, PollFlags::IN)];
+        let mut refusal = None;
+        if spare.is_none() {
+            match fork() {
+                Ok(Fork::Child) => return wait(&socket, &taken),
+                Ok(Fork::Parent(pid)) => spare = Some(pid),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        // Without a spare, requests are refused here; the next one is another chance.
+        let requests = if refusal.is_some() { PollFlags::IN } else { PollFlags::empty() };
+        let mut ready = [
+            PollFd::new(&socket, requests),
+            PollFd::new(&taken, PollFlags::IN),
+            PollFd::new(&ends_of_monitors, PollFlags::IN),
+        ];
         poll(&mut ready, None)?;
+        let hung_up = ready[0].revents().contains(PollFlags::HUP);
+        if rustix::io::read(&taken, &mut [0; 8]).is_ok() {
+            spare = None;
+        }
         reap::acknowledge(&ends_of_monitors);
-        while reap::next().is_some() {}
-        match Frame::receive(&socket) {
-            Ok(Some(request)) => match fork() {
-                Ok(Fork::Child) => return Ok(Some(request)),
-                Ok(Fork::Parent(_)) => {}
-                Err(error) => refuse(&request, &error),
-            },
-            Ok(None) => return Ok(None),
+        while let Some((pid, _)) = reap::next() {
+            spare = spare.filter(|spare| *spare != pid);
+        }
+        if let Some(error) = refusal {
+            refuse_next(&socket, &error);
+        }
+        if hung_up {
+            return Ok(None);
+        }
+    }
+}
+
+/// What a spare does until it has a request. The spawner is told then, to fork another one.
+fn wait(socket: &OwnedFd, taken: &OwnedFd) -> io::Result<Option<(Spare, Frame)>> {
+    let spare = Spare::prepare();
+    loop {
+        poll(&mut [PollFd::new(socket, PollFlags::IN)], None)?;
+        match Frame::receive(socket) {
+            Ok(request) => {
+                rustix::io::write(taken, &1_u64.to_ne_bytes())?;
+                return Ok(request.map(|request| (spare, request)));
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => note("receive a request for a monitor", &error),
         }
+    }
+}
+
+/// Answers a request, if there is one, that no process can be had for it.
+fn refuse_next(socket: &OwnedFd, error: &io::Error) {
+    match Frame::receive(socket) {
+        Ok(Some(request)) => refuse(&request, error),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => note("receive a request for a monitor", &error),
+        Ok(None) | Err(_) => {}
     }
 }
 

@@ -29,7 +29,8 @@ impl Bench {
             sysctls: BTreeMap::new(),
             cgroup: None,
         };
-        let monitor = birth::build(&plan, Hierarchy::detect().expect("cgroups")).expect("monitor");
+        let instruments = birth::Instruments::make().expect("instruments");
+        let monitor = birth::build(&plan, Hierarchy::detect().expect("cgroups"), instruments).expect("monitor");
         Self { monitor, dir }
     }
 
