@@ -3,8 +3,9 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
+    time::Duration,
 };
 
 use super::{
@@ -50,13 +51,35 @@ impl Trash {
     }
 }
 
-/// Deletes what comes until the store is closed.
+/// How long until what could not be deleted is tried again, at first and at last.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+
+/// Deletes what comes until the store is closed. What cannot be deleted, as for want of descriptors, is tried again.
 fn empty(queued: &Receiver<PathBuf>) {
-    while let Ok(path) = queued.recv() {
-        if let Err(error) = delete(&path) {
-            tracing::warn!(path = %path.display(), %error, "cannot delete; the next start tries again");
+    let mut left: Vec<PathBuf> = Vec::new();
+    let [mut pause, longest] = PAUSES;
+    loop {
+        let next = match left.is_empty() {
+            true => queued.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => queued.recv_timeout(pause),
+        };
+        match next {
+            Ok(path) => left.extend(Some(path).filter(|path| !is_deleted(path))),
+            Err(RecvTimeoutError::Timeout) => {
+                left.retain(|path| !is_deleted(path));
+                pause = if left.is_empty() { PAUSES[0] } else { longest.min(pause * 2) };
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+fn is_deleted(path: &Path) -> bool {
+    let deleted = delete(path);
+    if let Err(error) = &deleted {
+        tracing::warn!(path = %path.display(), %error, "cannot delete yet");
+    }
+    deleted.is_ok()
 }
 
 fn delete(path: &Path) -> io::Result<()> {
