@@ -21,7 +21,10 @@ use super::{
     Engine, Error,
     container::{Change, Container, Phase},
     ledger, names,
-    pod::{self, Contact, Pod, monitor::exit_without_monitor},
+    pod::{
+        self, Contact, Pod,
+        monitor::{exit_without_monitor, recorded_end},
+    },
 };
 use crate::{
     error::chain,
@@ -144,8 +147,13 @@ impl Engine {
                     container.change(Change::Ended(status.clone()));
                 }
             }
-            None if before == Phase::Created && container.pod.is_ready() => {}
             None if before.is_over() => {}
+            // Of a start that failed no monitor knows.
+            None if before == Phase::Created && container.pod.is_ready() => {
+                if let Some(status) = recorded_end(container) {
+                    container.change(Change::Ended(status));
+                }
+            }
             None => {
                 let status = match boot {
                     Boot::New => ExitStatus::unknown("the machine was restarted", Timestamp::now()),
@@ -157,10 +165,8 @@ impl Engine {
                 container.change(Change::Ended(status));
             }
         }
-        if container.phase() != before
-            && let Err(error) = self.save_container(container).await
-        {
-            tracing::error!(container = %container.id, error = chain(&error), "a recovered state could not be written down");
+        if container.phase() != before {
+            self.keep_container(container).await;
         }
     }
 

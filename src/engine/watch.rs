@@ -8,7 +8,6 @@ use super::{
     pod::Pod,
 };
 use crate::{
-    error::chain,
     fault,
     monitor::client::{Event, Monitor},
     types::ExitStatus,
@@ -65,8 +64,6 @@ impl Engine {
         }
         self.tell_of_container(container, EventKind::Stopped);
         fault::point("container.exit.seen");
-        if let Err(error) = self.save_container(container).await {
-            tracing::error!(container = %container.id, error = chain(&error), "an exit could not be written down");
-        }
+        self.keep_container(container).await;
     }
 }

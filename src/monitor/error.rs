@@ -94,9 +94,11 @@ pub enum Error {
         /// The request.
         operation: &'static str,
     },
-    /// An exit record is there but cannot be read.
-    #[error("read exit record {}", path.display())]
+    /// An exit record cannot be read, although it is there, or written.
+    #[error("{operation} exit record {}", path.display())]
     Record {
+        /// What was tried.
+        operation: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.

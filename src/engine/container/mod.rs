@@ -28,10 +28,12 @@ pub(super) use phase::{Change, Phase};
 
 use super::{ContainerView, Engine, Error, User, cpu_rate::CpuRate, index::Found, pod::Pod};
 use crate::{
+    error::chain,
     runtime::{
         cdi,
         plan::{ImageDefaults, ImageMount, RootfsPlan},
     },
+    task::retry,
     types::{ContainerConfig, Digest, Id, Resources, Signal, Timestamp},
 };
 
@@ -236,6 +238,18 @@ impl Engine {
             self.ledger.put(&super::ledger::CONTAINERS, &container.id, &container.record())
         };
         durable.await
+    }
+
+    /// Writes a container down, as what has become of it cannot be undone. If that fails, as on a full disk, it is tried
+    /// again in the background; until then its monitor, or its record in the pod's directory, holds the truth.
+    pub(super) async fn keep_container(self: &Arc<Self>, container: &Arc<Container>) {
+        let Err(error) = self.save_container(container).await else { return };
+        tracing::error!(container = %container.id, error = chain(&error), "a change could not be written down yet");
+        let (engine, container) = (Arc::clone(self), Arc::clone(container));
+        retry(move || {
+            let (engine, container) = (Arc::clone(&engine), Arc::clone(&container));
+            async move { engine.save_container(&container).await.is_ok() }
+        });
     }
 
     /// Removes a container's record and keeps it from being written again.

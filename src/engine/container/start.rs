@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Change, Container, Phase, hooks};
 use crate::{
-    engine::{Engine, Error, EventKind},
+    engine::{Engine, Error, EventKind, pod::monitor::record_end},
     error::chain,
     fault,
     monitor::client::{ContainerIo, Started},
@@ -48,7 +48,9 @@ impl Engine {
                 Ok(())
             }
             Err(error) => {
-                container.change(Change::Ended(ExitStatus::start_error(chain(&error), Timestamp::now())));
+                let status = ExitStatus::start_error(chain(&error), Timestamp::now());
+                record_end(container, &status);
+                container.change(Change::Ended(status));
                 self.tell_of_container(container, EventKind::Stopped);
                 self.save_soon(container);
                 // The monitor has removed it, unless something in it does not die.
@@ -119,10 +121,6 @@ impl Engine {
     /// Writes a container down without making the caller wait: until then its monitor holds the truth.
     pub(in crate::engine) fn save_soon(self: &Arc<Self>, container: &Arc<Container>) {
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
-        self.tasks.spawn(async move {
-            if let Err(error) = engine.save_container(&container).await {
-                tracing::error!(container = %container.id, error = chain(&error), "a change could not be written down");
-            }
-        });
+        self.tasks.spawn(async move { engine.keep_container(&container).await });
     }
 }

@@ -200,9 +200,25 @@ async fn kill_monitor(pod: &Id, dir: &Path) {
 
 /// How a container ended whose monitor has died: as that wrote it down, if it came to that.
 pub(in crate::engine) fn exit_without_monitor(container: &Container) -> ExitStatus {
-    let recorded = monitor::exit_record(&container.pod.dir, &container.id).unwrap_or_else(|error| {
+    recorded_end(container).unwrap_or_else(|| {
+        let status = ExitStatus::unknown("the pod's monitor died", Timestamp::now());
+        record_end(container, &status);
+        status
+    })
+}
+
+/// How a container ended, as it is recorded in its pod's directory.
+pub(in crate::engine) fn recorded_end(container: &Container) -> Option<ExitStatus> {
+    monitor::exit_record(&container.pod.dir, &container.id).unwrap_or_else(|error| {
         tracing::warn!(container = %container.id, error = chain(&error), "the record of a container's end is broken");
         None
-    });
-    recorded.unwrap_or_else(|| ExitStatus::unknown("the pod's monitor died", Timestamp::now()))
+    })
+}
+
+/// Records an end that no monitor knows of where those record theirs: the next daemon is to tell the same of it, also
+/// when the database cannot be written. A file in memory: not worth a thread change.
+pub(in crate::engine) fn record_end(container: &Container, status: &ExitStatus) {
+    if let Err(error) = monitor::record_exit(&container.pod.dir, &container.id, status) {
+        tracing::warn!(container = %container.id, error = chain(&error), "a container's end could not be recorded");
+    }
 }

@@ -11,7 +11,7 @@ mod stranger;
 use std::{collections::HashMap, os::fd::OwnedFd};
 
 pub use exec::Exec;
-pub use monitor::{Monitor, exit_record};
+pub use monitor::{Monitor, exit_record, record_exit};
 pub use spawner::Spawner;
 pub use stranger::kill_monitor;
 

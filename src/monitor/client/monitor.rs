@@ -221,7 +221,13 @@ impl Monitor {
 /// Reads the exit record that a monitor, perhaps a dead one, left in the pod's directory `dir`.
 pub fn exit_record(dir: &Path, container: &Id) -> Result<Option<ExitStatus>, Error> {
     let path: PathBuf = record::path(dir, container);
-    record::read(&path).map_err(|source| Error::Record { path, source })
+    record::read(&path).map_err(|source| Error::Record { operation: "read", path, source })
+}
+
+/// Writes an exit record in the pod's directory `dir`, of an end that no monitor sees.
+pub fn record_exit(dir: &Path, container: &Id, status: &ExitStatus) -> Result<(), Error> {
+    let path = record::path(dir, container);
+    record::write(&path, status).map_err(|source| Error::Record { operation: "write", path, source })
 }
 
 fn random_id() -> io::Result<Id> {
