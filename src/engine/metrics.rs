@@ -6,7 +6,7 @@ use super::{
     ContainerMetrics, Engine, Error, Metrics, PodFilter, PodMetrics,
     container::Container,
     pod::Pod,
-    usage::{unless_missing, unreadable},
+    usage::{measured, unless_missing, unreadable},
 };
 use crate::{
     error::chain,
@@ -17,14 +17,17 @@ use crate::{
 impl Engine {
     /// Measures all that there is to tell of the ready pods and the containers that run in them. Those that end meanwhile
     /// are left out.
-    pub async fn metrics(self: &Arc<Self>) -> Metrics {
+    ///
+    /// # Errors
+    /// When the engine itself lacks something for it.
+    pub async fn metrics(self: &Arc<Self>) -> Result<Metrics, Error> {
         let engine = Arc::clone(self);
         let work = move |pod: Arc<Pod>| engine.pod_metrics(&pod);
         let pods = blocking_each(self.ready_pods(&PodFilter::default()), work).await;
         let images = Arc::clone(self.images());
         let space = blocking(move || images.snapshot_space()).await;
         let space = space.inspect_err(|error| tracing::warn!(error = chain(error), "metrics lack a file system"));
-        Metrics { pods: pods.into_iter().flatten().collect(), writable_layers: space.ok() }
+        Ok(Metrics { pods: measured(pods)?, writable_layers: space.ok() })
     }
 
     fn pod_metrics(&self, pod: &Pod) -> Result<PodMetrics, Error> {
@@ -34,7 +37,7 @@ impl Engine {
             pod: pod.view(),
             cgroup: unless_missing(cgroup, &pod.cgroup)?,
             interfaces: self.interfaces(pod)?,
-            containers: containers.iter().filter_map(|container| self.container_metrics(container).ok()).collect(),
+            containers: measured(containers.iter().map(|container| self.container_metrics(container)))?,
         })
     }
 

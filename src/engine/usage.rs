@@ -53,12 +53,14 @@ impl Engine {
     }
 
     /// Measures the running containers that a filter lets through. Those that end meanwhile are left out.
-    pub async fn container_usages(self: &Arc<Self>, filter: &ContainerFilter) -> Vec<ContainerUsage> {
+    ///
+    /// # Errors
+    /// When the engine itself lacks something for it.
+    pub async fn container_usages(self: &Arc<Self>, filter: &ContainerFilter) -> Result<Vec<ContainerUsage>, Error> {
         let mut containers = self.containers.all();
         containers.retain(|container| container.is_running() && passes(container, filter));
         let engine = Arc::clone(self);
-        let usages = blocking_each(containers, move |container| engine.measure(&container)).await;
-        usages.into_iter().flatten().collect()
+        measured(blocking_each(containers, move |container| engine.measure(&container)).await)
     }
 
     /// Measures one pod and the containers that run in it.
@@ -71,10 +73,12 @@ impl Engine {
     }
 
     /// Measures the ready pods that a filter lets through. Those that stop meanwhile are left out.
-    pub async fn pod_usages(self: &Arc<Self>, filter: &PodFilter) -> Vec<PodUsage> {
+    ///
+    /// # Errors
+    /// When the engine itself lacks something for it.
+    pub async fn pod_usages(self: &Arc<Self>, filter: &PodFilter) -> Result<Vec<PodUsage>, Error> {
         let engine = Arc::clone(self);
-        let usages = blocking_each(self.ready_pods(filter), move |pod| engine.measure_pod(&pod)).await;
-        usages.into_iter().flatten().collect()
+        measured(blocking_each(self.ready_pods(filter), move |pod| engine.measure_pod(&pod)).await)
     }
 
     pub(super) fn ready_pods(&self, filter: &PodFilter) -> Vec<Arc<Pod>> {
@@ -101,7 +105,7 @@ impl Engine {
             cgroup: stats,
             tasks: cgroup.tasks().map_err(|source| unreadable(&pod.cgroup, source))?,
             interfaces: self.interfaces(pod)?,
-            containers: containers.iter().filter_map(|container| self.measure(container).ok()).collect(),
+            containers: measured(containers.iter().map(|container| self.measure(container)))?,
         })
     }
 
@@ -149,6 +153,16 @@ impl Engine {
         self.usage.keep(id, usage.clone());
         Ok(usage)
     }
+}
+
+/// What could be measured. What has ended meanwhile is left out; an engine that lacks something, as descriptors, would
+/// leave out what goes on, and fails.
+pub(super) fn measured<T>(results: impl IntoIterator<Item = Result<T, Error>>) -> Result<Vec<T>, Error> {
+    let counts = |result: &Result<T, Error>| match result {
+        Ok(_) => true,
+        Err(error) => error.kind() == Kind::ResourceExhausted,
+    };
+    results.into_iter().filter(counts).collect()
 }
 
 fn rate(cpu_rate: &CpuRate, stats: &cgroup::Stats) -> Option<u64> {

@@ -33,17 +33,17 @@ impl Door {
     }
 
     async fn container_usages(&self, filter: Option<ContainerStatsFilter>) -> Result<Vec<ContainerStats>, Status> {
-        let usages = self.engine()?.container_usages(&usage::container_filter_from_wire(filter)).await;
+        let usages = self.engine()?.container_usages(&usage::container_filter_from_wire(filter)).await?;
         Ok(usages.iter().map(usage::container_to_wire).collect())
     }
 
     async fn pod_usages(&self, filter: Option<PodSandboxStatsFilter>) -> Result<Vec<PodSandboxStats>, Status> {
-        let usages = self.engine()?.pod_usages(&usage::pod_filter_from_wire(filter)).await;
+        let usages = self.engine()?.pod_usages(&usage::pod_filter_from_wire(filter)).await?;
         Ok(usages.iter().map(usage::pod_to_wire).collect())
     }
 
     async fn pod_metrics(&self) -> Result<Vec<PodSandboxMetrics>, Status> {
-        Ok(metrics::to_wire(&self.engine()?.metrics().await))
+        Ok(metrics::to_wire(&self.engine()?.metrics().await?))
     }
 
     fn containers_of(&self, pod: &PodView) -> Result<Vec<ContainerView>, Status> {
