@@ -7,7 +7,8 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, Mode, OFlags, openat},
+    fs::{CWD, Mode, OFlags, StatVfsMountFlags, openat},
+    io::Errno,
     mount::{MountAttrFlags, MountFlags, UnmountFlags},
     process::{chdir, fchdir, pivot_root},
 };
@@ -57,7 +58,32 @@ pub(super) fn prepare(plan: &ContainerPlan, user: Option<BorrowedFd<'_>>) -> Res
         std::os::unix::fs::chown(upper.directory, Some(uid), Some(gid)).at(Step::Rootfs, upper.directory.display())?;
     }
     let layers = Layers { lower: &rootfs.lower, upper: Some(upper) };
-    overlay(&layers, user, plan.mount_label.as_deref(), &plan.mountpoint)
+    let mount = || overlay(&layers, user, plan.mount_label.as_deref(), &plan.mountpoint);
+    let root = mount()?;
+    if is_writable(&root)? {
+        return Ok(root);
+    }
+    drop(root);
+    expect_room(upper.work)?;
+    let root = mount()?;
+    match is_writable(&root)? {
+        true => Ok(root),
+        false => Err(Errno::ROFS).at(Step::Rootfs, "overlay"),
+    }
+}
+
+/// Whether an overlay can be written to. One that cannot make its scratch directory, as on a full disk, is read-only;
+/// only the kernel's log says so (`ovl_get_workdir` in fs/overlayfs/super.c).
+fn is_writable(overlay: &OwnedFd) -> Result<bool, LaunchError> {
+    let status = rustix::fs::fstatvfs(overlay).at(Step::Rootfs, "overlay")?;
+    Ok(!status.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Makes a directory as overlayfs does, to hear why it cannot.
+fn expect_room(directory: &Path) -> Result<(), LaunchError> {
+    let probe = directory.join("probe");
+    rustix::fs::mkdir(&probe, Mode::RWXU).at(Step::Rootfs, probe.display())?;
+    rustix::fs::rmdir(&probe).at(Step::Rootfs, probe.display())
 }
 
 /// Makes an overlay, nowhere yet; with `user`, its files belong to the ids of that user namespace.
