@@ -1,6 +1,6 @@
 //! What monitors report: ends of containers and the end of the monitor itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::{
     Engine, EventKind,
@@ -57,12 +57,29 @@ impl Engine {
         }
     }
 
+    /// Takes note of a container's start or end and tells of it; `false` when it changes nothing. An end that is heard of
+    /// before the answer to the start is told after that.
+    pub(super) fn note(&self, container: &Container, change: Change) -> bool {
+        let _order = container.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = container.phase();
+        let has_changed = container.change(change);
+        let after = container.phase();
+        let end_is_told = before.is_over() && !before.awaits_start();
+        if before.started_at().is_none() && after.started_at().is_some() && !end_is_told {
+            self.tell_of_container(container, EventKind::Started);
+        }
+        let start_will_come = has_changed && after.awaits_start();
+        if after.is_over() && !end_is_told && !start_will_come {
+            self.tell_of_container(container, EventKind::Stopped);
+        }
+        has_changed
+    }
+
     /// Takes note of a container's end. Its monitor keeps the record too, until this one is durable.
     pub(super) async fn record_exit(self: &Arc<Self>, container: &Arc<Container>, status: ExitStatus) {
-        if !container.change(Change::Ended(status)) {
+        if !self.note(container, Change::Ended(status)) {
             return;
         }
-        self.tell_of_container(container, EventKind::Stopped);
         fault::point("container.exit.seen");
         self.keep_container(container).await;
     }

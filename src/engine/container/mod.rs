@@ -89,6 +89,8 @@ pub(super) struct Container {
     removing: AtomicBool,
     /// Held while a record is taken and handed to the writer, so that an older one never overwrites a newer one.
     writing: Mutex<()>,
+    /// Held while a start or an end is noted and told, so that they are told in order.
+    pub(super) telling: Mutex<()>,
 }
 
 impl std::ops::Deref for Container {
@@ -111,6 +113,7 @@ impl Container {
             kill_at: watch::Sender::new(None),
             removing: AtomicBool::new(false),
             writing: Mutex::default(),
+            telling: Mutex::default(),
         }
     }
 

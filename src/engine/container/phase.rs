@@ -61,6 +61,12 @@ impl Phase {
         matches!(self, Self::Exited { .. })
     }
 
+    /// Whether its program has ended and the answer to its start has not been read.
+    pub(in crate::engine) fn awaits_start(&self) -> bool {
+        let Self::Exited { started_at: None, status, .. } = self else { return false };
+        !matches!(status.reason, ExitReason::StartError | ExitReason::Unknown)
+    }
+
     /// As people call it.
     pub(in crate::engine) fn name(&self) -> &'static str {
         match self {
@@ -136,6 +142,8 @@ mod tests {
         assert_eq!((running.name(), running.pid()), ("running", Some(7)));
         assert_eq!((exited.name(), exited.started_at()), ("exited", Some(Timestamp(1))));
         assert_eq!(early.after(&started()).unwrap(), exited, "a start that is heard of late completes the exit");
+        assert!(early.awaits_start());
+        assert!(![&created, &running, &exited, &failed].iter().any(|phase| phase.awaits_start()));
         for (phase, change) in [
             (&running, started()),
             (&exited, started()),

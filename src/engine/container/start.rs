@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Change, Container, Phase, hooks};
 use crate::{
-    engine::{Engine, Error, EventKind, pod::monitor::record_end},
+    engine::{Engine, Error, pod::monitor::record_end},
     error::chain,
     fault,
     monitor::client::{ContainerIo, Started},
@@ -41,8 +41,7 @@ impl Engine {
         match self.launch(container).await {
             Ok(started) => {
                 fault::point("container.start.launched");
-                container.change(Change::Started { pid: started.pid, at: started.at, user: started.user });
-                self.tell_of_container(container, EventKind::Started);
+                self.note(container, Change::Started { pid: started.pid, at: started.at, user: started.user });
                 self.save_soon(container);
                 hooks::started(container, started.pid).await;
                 Ok(())
@@ -50,8 +49,7 @@ impl Engine {
             Err(error) => {
                 let status = ExitStatus::start_error(chain(&error), Timestamp::now());
                 record_end(container, &status);
-                container.change(Change::Ended(status));
-                self.tell_of_container(container, EventKind::Stopped);
+                self.note(container, Change::Ended(status));
                 self.save_soon(container);
                 // The monitor has removed it, unless something in it does not die.
                 self.remove_cgroup(&container.cgroup).await;
