@@ -122,10 +122,14 @@ fn no_test_file_is_forgotten() {
             ("mod", Some(directory)) => (parent.parent().expect("below tests"), directory.to_string_lossy()),
             _ => (parent, name),
         };
-        let declared = ["main.rs", "mod.rs"]
-            .iter()
-            .filter_map(|root| fs::read_to_string(owner.join(root)).ok())
-            .any(|text| text.lines().any(|line| line.trim_start_matches("pub ").starts_with(&format!("mod {module}"))));
+        let declared =
+            ["main.rs", "mod.rs"].iter().filter_map(|root| fs::read_to_string(owner.join(root)).ok()).any(|text| {
+                text.lines().any(|line| {
+                    line.trim_start_matches("pub(crate) ")
+                        .trim_start_matches("pub ")
+                        .starts_with(&format!("mod {module}"))
+                })
+            });
         assert!(declared, "{} is in no test binary", file.display());
     }
 }

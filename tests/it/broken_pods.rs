@@ -7,14 +7,13 @@ use berth::wire::{
     RunPodSandboxRequest,
 };
 use nix::{
-    mount::{MntFlags, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use crate::{
     images::find,
-    support::{BUSYBOX, Daemon, container, eventually, pod, security, shell},
+    support::{BUSYBOX, Daemon, container, cut_power, eventually, pod, security, shell},
 };
 
 fn kill_process(pid: i32) {
@@ -124,23 +123,6 @@ async fn the_address_of_a_pod_without_monitor_can_be_had_again() {
     run(100).await.expect("the address of the pod that was stopped");
 }
 
-/// Takes away what a reboot does: processes, mounts, cgroups, and what is in memory.
-async fn reboot(daemon: &mut Daemon, processes: &[i32]) {
-    daemon.kill();
-    processes.iter().copied().for_each(kill_process);
-    let are_gone = async || processes.iter().all(|&pid| name_and_parent(pid).is_none());
-    eventually("the processes are gone", are_gone).await;
-    let left = daemon.leftovers();
-    for point in left.mounts.iter().rev() {
-        umount2(point, MntFlags::MNT_DETACH).expect("unmount");
-    }
-    for cgroup in left.cgroups.iter().rev() {
-        fs::remove_dir(cgroup).expect("remove a cgroup");
-    }
-    fs::remove_dir_all(daemon.path("run")).expect("remove what is in memory");
-    daemon.start_again().await;
-}
-
 #[tokio::test]
 async fn after_a_reboot_all_is_known_and_nothing_runs() {
     requires!(Root);
@@ -156,8 +138,8 @@ async fn after_a_reboot_all_is_known_and_nothing_runs() {
     let created = daemon.create(&pod, &container("created", &["true"]), &config).await;
     daemon.wait_for_end(&ended).await;
     let (before, ended_before) = (daemon.status(&running).await, daemon.status(&ended).await);
-    let processes = [daemon.monitor_pid(&running).await, daemon.container_pid(&running).await];
-    reboot(&mut daemon, &processes).await;
+    cut_power(&mut daemon).await;
+    daemon.start_again().await;
 
     let status = daemon.pod_status(&pod).await;
     assert_eq!((status.state(), &status.labels), (PodSandboxState::SandboxNotready, &config.labels));

@@ -7,66 +7,22 @@ use std::{
 };
 
 use berth::wire::{
-    ContainerState, CreateContainerRequest, ListPodSandboxRequest, PodSandboxConfig, RunPodSandboxRequest,
+    ContainerState, CreateContainerRequest, ListContainerStatsRequest, ListPodSandboxRequest, PodSandboxConfig,
+    RemoveContainerRequest, RunPodSandboxRequest,
 };
 use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, unshare},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tonic::Code;
 
-use crate::support::{Archive, BUSYBOX, Daemon, container, eventually, log_text, pod, refusal, shell};
+use crate::support::{
+    Archive, BUSYBOX, Daemon, Shortage, SmallDisk, container, cut_power, eventually, log_text, own_mounts, patience,
+    pod, refusal, shell,
+};
 
 /// Bytes of a disk on which an engine with one image has its place.
 const DISK: u64 = 48 << 20;
-
-/// A file system of its own, small enough to be filled. It is gone with the guard.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    /// Mounts it, where only this test's thread and the processes that it starts see it; see [`own_mounts`].
-    fn mount(path: PathBuf, options: &str) -> Self {
-        fs::create_dir_all(&path).expect("make the mount point");
-        mount(Some("small"), &path, Some("tmpfs"), MsFlags::empty(), Some(options)).expect("mount a small disk");
-        Self { path }
-    }
-
-    /// Writes until there is no room.
-    fn fill(&self) {
-        let mut file = fs::File::create(self.path.join("filler")).expect("make a file");
-        let error = std::io::copy(&mut std::io::repeat(0), &mut file).expect_err("the disk has no end");
-        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
-    }
-
-    /// Makes files until there can be no more.
-    fn fill_with_files(&self) {
-        let directory = self.path.join("filler");
-        fs::create_dir(&directory).expect("make a directory");
-        let error = (0..).find_map(|number| fs::write(directory.join(format!("{number}")), "").err());
-        assert_eq!(error.and_then(|error| error.raw_os_error()), Some(libc::ENOSPC));
-    }
-
-    fn empty(&self) {
-        let filler = self.path.join("filler");
-        if filler.is_dir() { fs::remove_dir_all(filler) } else { fs::remove_file(filler) }.expect("make room");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
-    }
-}
-
-/// Gives this thread, and all that it starts from now on, mounts of its own.
-fn own_mounts() {
-    unshare(CloneFlags::CLONE_NEWNS).expect("make a mount namespace");
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .expect("private mounts");
-}
 
 async fn refused_pod(daemon: &Daemon, config: PodSandboxConfig) -> (Code, String) {
     let request = RunPodSandboxRequest { config: Some(config), ..Default::default() };
@@ -140,6 +96,78 @@ async fn a_disk_of_the_store_without_inodes() {
     a_full_store("nr_inodes=2000", SmallDisk::fill_with_files).await;
 }
 
+/// What is said of an end that could not be written down is said again by the next daemon.
+async fn ends_on_a_full_disk(options: &str, fill: fn(&SmallDisk)) {
+    own_mounts();
+    let mut daemon = Daemon::start().await;
+    daemon.terminate().await;
+    let disk = SmallDisk::mount(daemon.path("root"), options);
+    daemon.start_again().await;
+    daemon.import_busybox().await;
+    let (config, other) = (pod(&daemon, "p"), pod(&daemon, "q"));
+    let (pod, with_dead_monitor) = (daemon.run_pod(&config).await, daemon.run_pod(&other).await);
+    let stopped = daemon.run(&pod, &container("stopped", &["sleep", "1000"]), &config).await;
+    let created = daemon.create(&pod, &container("created", &["false"]), &config).await;
+    let lost = daemon.run(&with_dead_monitor, &container("lost", &["sleep", "1000"]), &other).await;
+    let monitor = daemon.monitor_pid(&lost).await;
+
+    fill(&disk);
+    daemon.stop(&stopped, 0).await;
+    // Without inodes it does not come to its program.
+    if let Err(refused) = daemon.try_start(&created).await {
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    }
+    kill(Pid::from_raw(monitor), Signal::SIGKILL).expect("kill the monitor");
+    let mut told = Vec::new();
+    for id in [&stopped, &created, &lost] {
+        told.push(daemon.wait_for_end(id).await);
+    }
+    daemon.kill();
+    disk.empty();
+    daemon.start_again().await;
+    for status in &told {
+        assert_eq!(daemon.status(&status.id).await, *status);
+    }
+    for pod in [&pod, &with_dead_monitor] {
+        daemon.remove_pod(pod).await;
+    }
+    daemon.terminate().await;
+}
+
+#[tokio::test]
+async fn an_end_while_the_store_has_no_room_is_told_by_the_next_daemon() {
+    requires!(Root);
+    ends_on_a_full_disk(&format!("size={DISK}"), SmallDisk::fill).await;
+}
+
+#[tokio::test]
+async fn an_end_while_the_store_has_no_inodes_is_told_by_the_next_daemon() {
+    requires!(Root);
+    ends_on_a_full_disk("nr_inodes=2000", SmallDisk::fill_with_files).await;
+}
+
+#[tokio::test]
+async fn an_end_while_the_store_had_no_room_is_on_disk_later() {
+    requires!(Root);
+    own_mounts();
+    let mut daemon = Daemon::start().await;
+    daemon.terminate().await;
+    let disk = SmallDisk::mount(daemon.path("root"), &format!("size={DISK}"));
+    daemon.start_again().await;
+    let (pod, id) = daemon.run_sleeper().await;
+    disk.fill();
+    daemon.stop(&id, 0).await;
+    let told = daemon.status(&id).await;
+    disk.empty();
+    // It is tried again after a second.
+    tokio::time::sleep(patience(3)).await;
+    cut_power(&mut daemon).await;
+    daemon.start_again().await;
+    assert_eq!(daemon.status(&id).await, told);
+    daemon.remove_pod(&pod).await;
+    daemon.terminate().await;
+}
+
 #[tokio::test]
 async fn a_full_disk_of_the_logs() {
     requires!(Root);
@@ -172,12 +200,6 @@ async fn a_full_disk_of_the_logs() {
     daemon.remove_pod(&full).await;
 }
 
-/// The number that the daemon's next descriptor would have.
-fn lowest_free_descriptor(daemon: &Daemon) -> u64 {
-    let open = Path::new("/proc").join(daemon.pid().to_string()).join("fd");
-    (0..).find(|number: &u64| open.join(number.to_string()).read_link().is_err()).expect("a free number")
-}
-
 #[tokio::test]
 async fn no_more_descriptors() {
     requires!(Root);
@@ -186,27 +208,34 @@ async fn no_more_descriptors() {
     let config = pod(&daemon, "before");
     let pod_before = daemon.run_pod(&config).await;
     let id = daemon.run(&pod_before, &container("c", &["sleep", "1000"]), &config).await;
+    let removed = daemon.create(&pod_before, &container("removed", &["true"]), &config).await;
 
-    let process = Pid::from_raw(daemon.pid());
-    let own = getrlimit(Resource::Nofile);
-    // The lower limit alone can be set back.
-    let limit = |current| Rlimit { current: Some(current), maximum: own.maximum };
-    let free = limit(lowest_free_descriptor(&daemon));
-    let before = prlimit(process, Resource::Nofile, free).expect("take its descriptors away");
+    let shortage = Shortage::of_descriptors(&daemon);
     let (code, message) = refused_pod(&daemon, pod(&daemon, "p")).await;
     assert_eq!(code, Code::ResourceExhausted, "{message}");
     assert!(message.contains("Too many open files"), "{message}");
     let (code, message) = refusal(daemon.try_exec(&id, &["true"], 10).await.map(tonic::Response::new));
     assert_eq!(code, Code::ResourceExhausted, "{message}");
+    // A list without those that go on would be no answer.
+    let (code, message) = refusal(daemon.runtime().list_container_stats(ListContainerStatsRequest::default()).await);
+    assert_eq!(code, Code::ResourceExhausted, "{message}");
+    // What this leaves to be deleted in the background is not left for good.
+    let request = RemoveContainerRequest { container_id: removed.clone() };
+    daemon.runtime().remove_container(request).await.expect("remove a container");
     // A client that is not connected yet waits, as the kernel keeps it in the socket's queue.
     let mut late = daemon.cli(&["version"]).stdout(std::process::Stdio::null()).spawn().expect("start a client");
     assert_eq!(daemon.status(&id).await.state(), ContainerState::ContainerRunning);
 
-    prlimit(process, Resource::Nofile, before).expect("give its descriptors back");
+    drop(shortage);
     eventually("the client that waited is served", async || late.try_wait().expect("wait").is_some()).await;
     assert!(late.wait().expect("wait").success());
     eventually("nothing is left of the refused pod", async || {
         fs::read_dir(daemon.path("run").join("pods")).expect("list pods' directories").count() == 1
+    })
+    .await;
+    let trash = daemon.path("root/containers/.trash");
+    eventually("nothing is left of the removed container", async || {
+        fs::read_dir(&trash).expect("list what is to be deleted").count() == 0
     })
     .await;
     daemon.exec(&id, &["true"]).await;

@@ -2,8 +2,7 @@
 
 use berth::wire::ContainerState;
 
-use super::Remote;
-use crate::support::{Daemon, log_text, pod, shell};
+use crate::support::{Daemon, Remote, log_text, pod, shell};
 
 #[tokio::test]
 async fn a_client_that_vanishes_leaves_the_container_to_the_next_one() {

@@ -1,7 +1,7 @@
 //! Exec over SPDY.
 
-use super::{Remote, V4, descriptors, exec_url, runs};
-use crate::support::{Daemon, Spdy, eventually};
+use super::{descriptors, runs};
+use crate::support::{Daemon, Remote, Spdy, V4, eventually, exec_url};
 
 /// Client side of a session that opens the streams `error` and `stdout`, with header blocks packed by zlib 1.2.13 at
 /// level 9 (through Python) over the life of the connection.

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use super::{Remote, runs};
-use crate::support::{Daemon, Frame, eventually, patience};
+use super::runs;
+use crate::support::{Daemon, Frame, Remote, eventually, patience};
 
 /// Bytes sent through one stream and back.
 const TRANSFER: usize = 256 << 20;

@@ -1,7 +1,6 @@
 //! What is agreed before any byte of a session flows.
 
-use super::{Remote, V4, attach_url, exec_url, forward_url};
-use crate::support::{Answer, Daemon, Spdy, request, upgrade};
+use crate::support::{Answer, Daemon, Remote, Spdy, V4, attach_url, exec_url, forward_url, request, upgrade};
 
 const ALL: [&str; 4] = [V4, "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
 

@@ -12,35 +12,12 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{descriptors, forward_url, websocket};
-use crate::support::{Daemon, Spdy, eventually, in_network, pod};
-
-const PROTOCOL: &str = "portforward.k8s.io";
-
-/// The two streams of a forwarded connection.
-#[derive(Clone, Copy)]
-struct Pair {
-    error: u32,
-    data: u32,
-}
-
-/// Opens a pair in the order of kubectl, which says at once that it will send nothing about errors.
-async fn open_pair(spdy: &mut Spdy, port: u16, id: &str) -> Pair {
-    let port = port.to_string();
-    let headers = |kind: &'static str| [("streamtype", kind), ("port", port.as_str()), ("requestid", id)];
-    let error = spdy.sink.open(&headers("error")).await;
-    spdy.sink.end(error).await;
-    Pair { error, data: spdy.sink.open(&headers("data")).await }
-}
-
-/// Listens in a network of a pod, or in the test's own.
-fn listen(daemon: &Daemon, pod: Option<&str>, address: &str) -> TcpListener {
-    let bind = || TcpListener::bind(address).expect("listen");
-    match pod {
-        Some(pod) => in_network(&daemon.path(&format!("run/pods/{pod}/ns/net")), bind),
-        None => bind(),
-    }
-}
+use super::descriptors;
+use crate::support::{
+    Daemon, Spdy, eventually,
+    forward::{PROTOCOL, Pair, listen, open_pair, talk},
+    forward_url, pod, web_socket,
+};
 
 /// Answers one connection once its client has ended its side.
 fn answer(listener: TcpListener, greeting: &'static str) -> JoinHandle<()> {
@@ -50,15 +27,6 @@ fn answer(listener: TcpListener, greeting: &'static str) -> JoinHandle<()> {
         connection.read_to_string(&mut told).expect("read to the end");
         write!(connection, "{greeting} {told}").expect("answer");
     })
-}
-
-/// Says something and its end over a pair, and hears the answer and the ends of both streams.
-async fn talk(spdy: &mut Spdy, pair: Pair, told: &str) -> String {
-    spdy.sink.data(pair.data, told.as_bytes()).await;
-    spdy.sink.end(pair.data).await;
-    spdy.hear("both ends", |heard| [pair.data, pair.error].iter().all(|stream| heard.ended.contains(stream))).await;
-    assert_eq!(spdy.heard.text(pair.error), "");
-    spdy.heard.text(pair.data)
 }
 
 #[tokio::test]
@@ -150,7 +118,7 @@ async fn the_same_is_spoken_inside_a_websocket() {
     let daemon = Daemon::start().await;
     let (pod, _) = daemon.run_sleeper().await;
     let server = answer(listen(&daemon, Some(&pod), "127.0.0.1:7000"), "tunnel:");
-    let socket = websocket::connect(&forward_url(&daemon, &pod).await, "SPDY/3.1+portforward.k8s.io").await;
+    let socket = web_socket::connect(&forward_url(&daemon, &pod).await, "SPDY/3.1+portforward.k8s.io").await;
     let (near, far) = tokio::io::duplex(64 << 10);
     let (mut sink, mut source) = socket.split();
     let (mut from_client, mut to_client) = tokio::io::split(far);

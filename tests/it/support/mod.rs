@@ -6,12 +6,19 @@ mod requirement;
 mod archive;
 mod daemon;
 mod faulty_registry;
+pub(crate) mod footprint;
+pub(crate) mod forward;
 mod leftovers;
 mod plugins;
+mod power;
 mod registry;
+mod remote;
 mod request;
+mod shortage;
 mod silent_file_system;
+mod small_disk;
 mod spdy;
+pub(crate) mod web_socket;
 
 use std::{
     fs::File,
@@ -25,10 +32,14 @@ pub(crate) use archive::{Archive, Compression, Layer, digest};
 pub(crate) use daemon::{Daemon, log_text};
 pub(crate) use faulty_registry::{Fault, FaultyRegistry};
 pub(crate) use plugins::Plugins;
+pub(crate) use power::cut_power;
 pub(crate) use registry::Registry;
+pub(crate) use remote::{Remote, V4, attach_url, code_in, exec_url, forward_url};
 pub(crate) use request::{BUSYBOX, container, pod, security, shell};
 pub(crate) use requirement::{Requirement, check};
+pub(crate) use shortage::Shortage;
 pub(crate) use silent_file_system::{Hang, SilentFileSystem};
+pub(crate) use small_disk::{SmallDisk, own_mounts};
 pub(crate) use spdy::{Answer, Frame, Spdy, request, upgrade};
 
 /// A deadline, made longer on slow machines.

@@ -3,8 +3,6 @@
 //! `BERTH_ENDURANCE_PODS` and `BERTH_ENDURANCE_PROBES` say how many; `hack/endurance` sets them to weeks of a node. Few
 //! are enough to see a leak that is a file, a mount or a process.
 
-mod footprint;
-
 use std::{
     io::Write as _,
     sync::atomic::{AtomicU64, Ordering},
@@ -13,8 +11,11 @@ use std::{
 
 use futures_util::future::join_all;
 
-use self::footprint::Footprint;
-use crate::support::{Daemon, container, patience, pod, setting};
+use crate::support::{
+    Daemon, container,
+    footprint::{self, Footprint},
+    patience, pod, setting,
+};
 
 /// Pods that are made before the first look: pools, caches and the allocator have their usual size then.
 const WARM_UP: u64 = 40;

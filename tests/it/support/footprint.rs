@@ -2,11 +2,11 @@
 
 use std::{fmt, fs, path::Path};
 
-use crate::support::Daemon;
+use super::Daemon;
 
 /// How much the daemon has of each thing that could leak.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Footprint {
+pub(crate) struct Footprint {
     /// Memory of the daemon's process that is nobody else's, KiB.
     memory: u64,
     descriptors: u64,
@@ -33,7 +33,7 @@ const ALLOWANCE: &[(&str, u64)] =
     &[("memory, KiB", 6 * 1024), ("descriptors", 8), ("threads", 40), ("disk, KiB", 64), ("database, KiB", 1024)];
 
 impl Footprint {
-    pub(super) fn of(daemon: &Daemon) -> Self {
+    pub(crate) fn of(daemon: &Daemon) -> Self {
         let process = Path::new("/proc").join(daemon.pid().to_string());
         let left = daemon.leftovers();
         let database = daemon.path("root/state.redb");
@@ -72,7 +72,7 @@ impl Footprint {
     }
 
     /// The names of what there is more of than before, by more than it may be.
-    pub(super) fn excess(&self, before: &Self) -> Vec<&'static str> {
+    pub(crate) fn excess(&self, before: &Self) -> Vec<&'static str> {
         let pairs = self.rows().into_iter().zip(before.rows());
         let is_excess = |((name, now), (_, then)): &((&str, u64), (&str, u64))| {
             let allowed = ALLOWANCE.iter().find(|(allowed, _)| allowed == name).map_or(0, |(_, more)| *more);
@@ -90,14 +90,14 @@ impl fmt::Display for Footprint {
 }
 
 /// Memory of a process that is not a file's, KiB.
-pub(super) fn memory(process: i32) -> u64 {
+pub(crate) fn memory(process: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process's status");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// How many descriptors a process has open.
-pub(super) fn descriptors(process: i32) -> u64 {
+pub(crate) fn descriptors(process: i32) -> u64 {
     count(&Path::new("/proc").join(process.to_string()).join("fd"))
 }
 
