@@ -13,6 +13,8 @@ use crate::{
 const LONGEST: u64 = 60;
 /// One call of so many is given up before its answer.
 const HANG_UPS: u32 = 15;
+/// How long until a call is made again that was refused for want of something.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A client of the daemon with chances of its own.
 pub(crate) struct Actor<'a> {
@@ -37,8 +39,8 @@ impl<'a> Actor<'a> {
         println!("{:8.3} {} step {}: {what}", self.world.age().as_secs_f64(), self.name, self.steps);
     }
 
-    /// Makes a call until a daemon answers that has not been killed meanwhile. Now and then it hangs up on a call and
-    /// makes it again. What the daemon refuses is an answer.
+    /// Makes a call until a daemon answers that has not been killed meanwhile and has all that it needs. Now and then
+    /// it hangs up on a call and makes it again. What the daemon refuses for other reasons is an answer.
     pub(crate) async fn call<T>(
         &mut self,
         what: &str,
@@ -46,17 +48,27 @@ impl<'a> Actor<'a> {
     ) -> Result<T, Status> {
         self.steps += 1;
         self.repeated = false;
+        let mut is_refused = false;
         self.say(what);
         loop {
             let daemon = self.world.daemon().await;
-            let deaths = self.world.deaths();
+            let (deaths, begun) = (self.world.deaths(), self.world.age());
             let hangs_up = self.chance.u32(..HANG_UPS) == 0;
             let limit = match hangs_up {
                 true => Duration::from_millis(self.chance.u64(..40)),
                 false => patience(LONGEST),
             };
-            match tokio::time::timeout(limit, call(&daemon)).await {
+            let answer = tokio::time::timeout(limit, call(&daemon)).await;
+            drop(daemon);
+            match answer {
                 Ok(Err(_)) if self.world.deaths() != deaths => {}
+                Ok(Err(status)) if self.world.faults.borrow_mut().explain(&status, begun) => {
+                    if !is_refused {
+                        self.say(&format!("{what}: not now: {}", status.message()));
+                    }
+                    is_refused = true;
+                    tokio::time::sleep(AGAIN).await;
+                }
                 Ok(answer) => {
                     if let Err(status) = &answer {
                         self.say(&format!("{what}: refused: {:?} {}", status.code(), status.message()));

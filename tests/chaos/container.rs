@@ -1,50 +1,24 @@
 //! A container of a run: what it does, and what its status and its log must say.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use berth::wire::{
-    ContainerConfig, ContainerState, ContainerStatus, ContainerStatusRequest, ListContainersRequest, PodSandboxConfig,
+    ContainerState, ContainerStatus, ContainerStatusRequest, ListContainersRequest, Mount, NamespaceMode,
+    NamespaceOption, PodSandboxConfig,
 };
 use tonic::{Code, Status};
 
 use crate::{
     actor::Actor,
     count_log::count,
-    pictures::{Pictures, pull},
-    support::{Daemon, shell},
+    faults::Fault,
+    pictures::{Pictures, pull, spec},
+    program::Kind,
+    support::{Daemon, patience, shell},
 };
 
-/// What a container's program does. All count, a number a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Goes on until SIGTERM, then exits with 7.
-    Obedient,
-    /// Goes on until SIGKILL.
-    Stubborn,
-    /// Counts so far, then exits with this code.
-    Finite { lines: u64, code: i32 },
-}
-
-impl Kind {
-    pub(crate) fn random(chance: &mut fastrand::Rng) -> Self {
-        match chance.u32(..5) {
-            0..=1 => Self::Obedient,
-            2 => Self::Stubborn,
-            _ => Self::Finite { lines: chance.u64(..300), code: chance.i32(0..120) },
-        }
-    }
-
-    fn script(self) -> String {
-        let endless = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done";
-        match self {
-            Self::Obedient => format!("trap 'exit 7' TERM; {endless}"),
-            Self::Stubborn => format!("trap '' TERM; {endless}"),
-            Self::Finite { lines, code } => {
-                format!("i=0; while [ $i -lt {lines} ]; do echo $i; i=$((i+1)); sleep 0.01; done; exit {code}")
-            }
-        }
-    }
-}
+/// How long the rest of a log may take once its disk has room, s.
+const LAG: u64 = 5;
 
 /// How far a container is, as it was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +39,10 @@ pub(crate) struct Container {
     pub(crate) pod: String,
     /// What the file `/name` of its image says.
     pub(crate) image: String,
+    /// What the file `/name` of the image says that is its volume.
+    pub(crate) volume: Option<String>,
+    pub(crate) has_terminal: bool,
+    pub(crate) is_on_host_network: bool,
     pub(crate) phase: Phase,
     /// Its limit after an update that was answered, bytes.
     pub(crate) memory: i64,
@@ -72,30 +50,45 @@ pub(crate) struct Container {
     pub(crate) logs: Vec<PathBuf>,
     /// Signals that it may have got: it may end with other codes than its own.
     pub(crate) stopped: bool,
+    /// Its pod's stop has begun, which does not wait for a full disk of logs.
+    pub(crate) abandoned: bool,
+    /// When it was created, by the age of the run.
+    born: Duration,
 }
 
 impl Container {
-    /// Creates one. Its image is pulled when somebody has removed it.
+    /// Creates one of some image. Images are pulled when somebody has removed them.
     pub(crate) async fn create(
         actor: &mut Actor<'_>,
         pod: &str,
         pod_config: &PodSandboxConfig,
         name: &str,
-        image: &str,
+        images: &[&str],
     ) -> Option<Self> {
         let kind = Kind::random(&mut actor.chance);
-        let mut config = shell(name, &kind.script());
-        config.image.get_or_insert_default().image = image.to_owned();
-        share_pids_as(&mut config, pod_config);
+        let has_terminal = actor.chance.u32(..4) == 0;
+        let image = images[actor.chance.usize(..images.len())];
+        let volume = (actor.chance.u32(..4) == 0).then(|| images[actor.chance.usize(..images.len())]);
+        let mut config = shell(name, &kind.script(has_terminal));
+        config.image = spec(image);
+        config.mounts.extend(volume.map(image_volume));
+        (config.tty, config.stdin) = (has_terminal, has_terminal);
+        let namespaces = namespaces_of(pod_config);
+        let is_on_host_network = namespaces.as_ref().is_some_and(|it| it.network() == NamespaceMode::Node);
+        crate::support::security(&mut config).namespace_options = namespaces;
         let mut may_be_there = false;
+        let power_cuts = actor.world.promises.borrow().power_cuts();
         let id = loop {
             let create = async |daemon: &Daemon| daemon.try_create(pod, &config, pod_config).await;
-            let answer = actor.call(&format!("create {name}, {kind:?}, of {image}"), create).await;
+            let what = format!("create {name}, {kind:?}, terminal: {has_terminal}, of {image} with {volume:?}");
+            let answer = actor.call(&what, create).await;
             may_be_there |= actor.repeated;
             match answer {
                 Ok(id) => break id,
                 Err(status) if status.code() == Code::NotFound => {
-                    actor.insist(&format!("pull {image}"), async |daemon| pull(daemon, image).await).await;
+                    for image in [image].into_iter().chain(volume) {
+                        actor.insist(&format!("pull {image}"), async |daemon| pull(daemon, image).await).await;
+                    }
                 }
                 Err(_) if actor.world.promises.borrow().was_killed(pod) => return None,
                 // An earlier attempt has done it, and its answer was lost.
@@ -106,17 +99,34 @@ impl Container {
                 }
             }
         };
-        actor.world.promises.borrow_mut().made(&id);
+        actor.world.promises.borrow_mut().made(&id, power_cuts);
         let logs = vec![PathBuf::from(&pod_config.log_directory).join(&config.log_path)];
-        let image = Pictures::says(image).to_owned();
-        let (pod, phase) = (pod.to_owned(), Phase::Created);
-        Some(Self { id, kind, pod, image, phase, memory: 0, logs, stopped: false })
+        Some(Self {
+            id,
+            kind,
+            pod: pod.to_owned(),
+            image: Pictures::says(image).to_owned(),
+            volume: volume.map(|volume| Pictures::says(volume).to_owned()),
+            has_terminal,
+            is_on_host_network,
+            phase: Phase::Created,
+            memory: 0,
+            logs,
+            stopped: false,
+            abandoned: false,
+            born: actor.world.age(),
+        })
     }
 
     /// Whether it, or its pod's monitor, has been killed.
     pub(crate) fn was_killed(&self, actor: &Actor<'_>) -> bool {
         let promises = actor.world.promises.borrow();
         promises.was_killed(&self.id) || promises.was_killed(&self.pod)
+    }
+
+    /// Whether it counts until it is told to end.
+    pub(crate) fn is_endless(&self) -> bool {
+        !matches!(self.kind, Kind::Finite { .. })
     }
 
     /// Whether only SIGKILL ends it.
@@ -126,7 +136,7 @@ impl Container {
 
     /// Whether a call may find it ended.
     pub(crate) fn may_have_ended(&self, actor: &Actor<'_>) -> bool {
-        self.stopped || matches!(self.kind, Kind::Finite { .. }) || self.was_killed(actor)
+        self.stopped || !self.is_endless() || self.was_killed(actor)
     }
 
     /// Fails unless the daemon says of it what it must.
@@ -149,7 +159,7 @@ impl Container {
             }
             (Phase::Running { started_at, .. }, ContainerState::ContainerExited) => {
                 actor.world.promises.borrow_mut().ends(&self.id);
-                actor.expect(self.ended_well(actor, status.exit_code), said);
+                actor.expect(self.ended_well(actor, &status), said);
                 actor.expect(status.started_at == started_at && status.finished_at >= started_at, said);
                 over
             }
@@ -163,10 +173,10 @@ impl Container {
             actor.expect(linux.is_some_and(|linux| linux.memory_limit_in_bytes == self.memory), said);
         }
         self.phase = phase;
-        self.check_log(actor);
+        self.check_log(actor).await;
     }
 
-    /// Notes what is first said of it after its start.
+    /// Notes what is first said of it after the call for its start.
     pub(crate) async fn has_started(&mut self, actor: &mut Actor<'_>) {
         let id = self.id.clone();
         let (status, pid) = actor.insist("status after the start", async |daemon| status(daemon, &id).await).await;
@@ -183,35 +193,72 @@ impl Container {
         }
     }
 
-    /// Whether it may have ended with this code.
-    fn ended_well(&self, actor: &Actor<'_>, code: i32) -> bool {
+    /// Whether it may have ended like this.
+    fn ended_well(&self, actor: &Actor<'_>, status: &ContainerStatus) -> bool {
+        let code = status.exit_code;
         let own = match self.kind {
             // Before the shell has come to its trap, SIGTERM ends it or, as PID 1, does nothing.
-            Kind::Obedient => self.stopped && (code == 7 || count(&self.logs) == 0),
-            Kind::Stubborn => self.stopped && (code == 137 || count(&self.logs) == 0),
+            Kind::Obedient => self.stopped && (code == 7 || self.has_written_nothing(actor)),
+            Kind::Stubborn => self.stopped && (code == 137 || self.has_written_nothing(actor)),
             Kind::Finite { code: own, .. } => code == own || self.stopped && [137, 143].contains(&code),
         };
         let promises = actor.world.promises.borrow();
-        own || (self.stopped || promises.was_killed(&self.id)) && code == 137 || promises.was_killed(&self.pod)
+        let lacked = actor.world.faults.borrow().is_named_in(&status.message, self.born);
+        let has_not_begun = status.reason == "StartError" && code == 128 && lacked;
+        let was_killed = (self.stopped || promises.was_killed(&self.id)) && code == 137;
+        own || has_not_begun || was_killed || promises.was_killed(&self.pod)
+    }
+
+    fn has_written_nothing(&self, actor: &Actor<'_>) -> bool {
+        count(&self.logs, self.log_may_lag(actor)) == 0
+    }
+
+    /// Whether its log's disk has been full in its time: what it has written may not be there yet.
+    fn log_may_lag(&self, actor: &Actor<'_>) -> bool {
+        actor.world.faults.borrow().lasted_after(Fault::Logs, self.born)
     }
 
     /// Nothing is missing, doubled or out of order; and all is there of one that came to its end.
-    fn check_log(&self, actor: &Actor<'_>) {
-        let counted = count(&self.logs);
-        if let (Kind::Finite { lines, code }, Phase::Over { code: ended, .. }) = (self.kind, self.phase)
-            && code == ended
-            && !self.was_killed(actor)
-        {
-            actor.expect(counted == lines, || format!("{self:#?} has {counted} lines in its log"));
+    async fn check_log(&self, actor: &Actor<'_>) {
+        let counted = count(&self.logs, self.log_may_lag(actor));
+        let (Kind::Finite { lines, code }, Phase::Over { code: ended, .. }) = (self.kind, self.phase) else { return };
+        if code != ended || self.was_killed(actor) || counted == lines {
+            return;
+        }
+        let may_come = counted < lines && self.log_may_lag(actor);
+        actor.expect(may_come, || format!("{self:#?} has {counted} lines in its log"));
+        if !self.abandoned {
+            self.expect_rest_of_log(actor, lines).await;
+        }
+    }
+
+    /// What a full disk did not take comes when there is room again.
+    async fn expect_rest_of_log(&self, actor: &Actor<'_>, lines: u64) {
+        let mut deadline = actor.world.age() + patience(LAG);
+        while count(&self.logs, true) < lines {
+            if actor.world.faults.borrow().lasts(Fault::Logs) {
+                deadline = actor.world.age() + patience(LAG);
+            }
+            actor.expect(actor.world.age() < deadline, || format!("the rest is missing of the log of {self:#?}"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
 
-/// A pod's containers share its PIDs or do not, as the pod says.
-fn share_pids_as(config: &mut ContainerConfig, pod: &PodSandboxConfig) {
+/// An image as a volume, read-only as they all are.
+fn image_volume(image: &str) -> Mount {
+    Mount { container_path: "/volume".to_owned(), image: spec(image), readonly: true, ..Default::default() }
+}
+
+/// A pod's containers share its PIDs and its network or do not, as the pod says.
+fn namespaces_of(pod: &PodSandboxConfig) -> Option<NamespaceOption> {
     let security = pod.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    let options = security.and_then(|security| security.namespace_options.clone());
-    crate::support::security(config).namespace_options = options;
+    security.and_then(|security| security.namespace_options.clone())
+}
+
+/// Whether a process is still a container's, by the name of its cgroup.
+pub(crate) fn is_process_of(process: i32, container: &str) -> bool {
+    fs::read_to_string(format!("/proc/{process}/cgroup")).is_ok_and(|text| text.contains(container))
 }
 
 /// A container's status, and its process if it runs.

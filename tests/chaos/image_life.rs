@@ -1,7 +1,10 @@
 //! What happens to images beside the pods that use them, and those who only look on.
 
+use std::collections::HashSet;
+
 use crate::{
     actor::Actor,
+    container::is_process_of,
     pictures::{Pictures, is_there, list, pull, remove},
     support::{Daemon, Registry},
     transfer::{push, save},
@@ -59,14 +62,27 @@ fn is_own(name: &str, number: u64) -> bool {
     own.is_some_and(|digit| digit / 2 == number)
 }
 
+/// No container is left out that goes on.
+async fn measure_containers(actor: &mut Actor<'_>) {
+    let going_on = |actor: &Actor<'_>| actor.world.promises.borrow().processes();
+    let before = going_on(actor);
+    let request = ListContainerStatsRequest::default();
+    let ask = async |daemon: &Daemon| daemon.runtime().list_container_stats(request.clone()).await;
+    let stats = actor.insist("statistics of containers", ask).await.into_inner().stats;
+    let told: HashSet<String> = stats.into_iter().filter_map(|stats| Some(stats.attributes?.id)).collect();
+    let after = going_on(actor);
+    for (pid, container, _) in before.iter().filter(|process| after.contains(process)) {
+        let lives = is_process_of(*pid, container);
+        actor.expect(!lives || told.contains(container), || format!("{container} is not measured: {told:?}"));
+    }
+}
+
 /// Asks for everything that can be asked for.
 pub(crate) async fn observe(mut actor: Actor<'_>) {
     while !actor.world.is_over() {
         actor.pause(400).await;
         actor.insist("status", async |daemon| daemon.runtime().status(StatusRequest { verbose: true }).await).await;
-        let request = ListContainerStatsRequest::default();
-        let stats = async |daemon: &Daemon| daemon.runtime().list_container_stats(request.clone()).await;
-        actor.insist("statistics of containers", stats).await;
+        measure_containers(&mut actor).await;
         let request = ListPodSandboxStatsRequest::default();
         let stats = async |daemon: &Daemon| daemon.runtime().list_pod_sandbox_stats(request.clone()).await;
         actor.insist("statistics of pods", stats).await;

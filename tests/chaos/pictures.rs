@@ -6,28 +6,35 @@ use berth::{
 };
 use tonic::Status;
 
-use crate::support::{Archive, Compression, Daemon, Layer, Registry};
+use crate::{
+    relay::Relay,
+    support::{Archive, Compression, Daemon, Layer, Registry},
+};
 
 /// Images in a registry. Each has a file `/name` that says which one it is; they share a layer.
 pub(crate) struct Pictures {
     /// Their full names.
     pub(crate) names: Vec<String>,
+    /// Between the daemon and the registry.
+    pub(crate) relay: Relay,
     _registry: Registry,
 }
 
 impl Pictures {
     /// Starts the registry and puts images there.
     pub(crate) async fn bring(names: &[&str]) -> Self {
-        let registry = Registry::start().await;
+        let registry = Registry::start_with(Registry::OTHER_ADDRESS, "").await;
+        let relay = Relay::start(Registry::ADDRESS, Registry::OTHER_ADDRESS).await;
         let shared = Archive::busybox().with_layer(many_files("shared", 300), Compression::Gzip);
         let mut full_names = Vec::new();
         for (name, size) in names.iter().zip([1, 700_000, 3_000_000].into_iter().cycle()) {
             let big = Layer::new().file("big", 0o644, 0, &noise(name, size));
             let own = many_files(name, 100).file("name", 0o644, 0, name.as_bytes());
             let archive = shared.clone().with_layer(big, Compression::None).with_layer(own, Compression::Zstd);
-            full_names.push(registry.push(&archive, &format!("chaos/{name}"), "1").await);
+            let there = registry.push(&archive, &format!("chaos/{name}"), "1").await;
+            full_names.push(there.replacen(Registry::OTHER_ADDRESS, Registry::ADDRESS, 1));
         }
-        Self { names: full_names, _registry: registry }
+        Self { names: full_names, relay, _registry: registry }
     }
 
     /// What the file `/name` of an image says.

@@ -74,6 +74,7 @@ impl<'a, 'w> PodLife<'a, 'w> {
         }
         let request = RunPodSandboxRequest { config: Some(config.clone()), ..Default::default() };
         let run = async |daemon: &Daemon| daemon.runtime().run_pod_sandbox(request.clone()).await;
+        let power_cuts = actor.world.promises.borrow().power_cuts();
         let id = match actor.call(&format!("run pod {name}, shape {shape}"), run).await {
             Ok(answer) => answer.into_inner().pod_sandbox_id,
             Err(status) => {
@@ -82,10 +83,10 @@ impl<'a, 'w> PodLife<'a, 'w> {
                 actor.insist("find the pod", async |daemon| find(daemon, name).await).await
             }
         };
-        actor.world.promises.borrow_mut().made(&id);
+        actor.world.promises.borrow_mut().made(&id, power_cuts);
         let mut life = Self { actor, config, id, address: String::new(), containers: Vec::new(), count: 0 };
         life.address = life.status().await.network.map(|network| network.ip).unwrap_or_default();
-        if !life.address.is_empty() && !life.is_on_host_network() {
+        if !life.address.is_empty() && !life.is_on_host_network() && !life.was_killed() {
             life.actor.world.promises.borrow_mut().takes_address(&life.address, &life.id);
         }
         life
@@ -140,8 +141,8 @@ impl<'a, 'w> PodLife<'a, 'w> {
     async fn add(&mut self, images: &[&str]) {
         let name = format!("c{}", self.count);
         self.count += 1;
-        let image = images[self.actor.chance.usize(..images.len())];
-        let Some(container) = Container::create(self.actor, &self.id, &self.config, &name, image).await else { return };
+        let created = Container::create(self.actor, &self.id, &self.config, &name, images).await;
+        let Some(container) = created else { return };
         self.containers.push(container);
         if self.actor.chance.u32(..5) > 0 {
             self.start(self.containers.len() - 1).await;
@@ -199,9 +200,9 @@ impl<'a, 'w> PodLife<'a, 'w> {
             self.remove(0).await;
         }
         for container in &mut self.containers {
-            container.stopped = true;
+            (container.stopped, container.abandoned) = (true, true);
         }
-        self.actor.world.promises.borrow_mut().gives_address(&self.address);
+        self.actor.world.promises.borrow_mut().gives_address(&self.address, &self.id);
         if way < 2 {
             let request = StopPodSandboxRequest { pod_sandbox_id: self.id.clone() };
             let stop = async |daemon: &Daemon| daemon.runtime().stop_pod_sandbox(request.clone()).await;

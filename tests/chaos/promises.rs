@@ -11,31 +11,50 @@ use crate::support::Daemon;
 pub(crate) struct Promises {
     /// Pods and containers that are there.
     present: BTreeSet<String>,
+    /// Pods and containers that are being removed.
+    going: BTreeSet<String>,
     /// Pods and containers that were removed.
     removed: BTreeSet<String>,
     /// Addresses of ready pods.
     addresses: BTreeMap<String, String>,
     /// Main processes of running containers: container and pod by process id.
     processes: BTreeMap<i32, (String, String)>,
-    /// Containers whose process, pods whose monitor was killed.
+    /// Containers whose process, pods whose monitor was killed, alone or with everything else.
     killed: HashSet<String>,
     monitors_killed: u32,
+    containers_killed: u32,
+    power_cuts: u32,
 }
 
 impl Promises {
-    /// A pod or container is there.
-    pub(crate) fn made(&mut self, id: &str) {
+    /// A pod or container is there. It may have been made before the last of so many power cuts.
+    pub(crate) fn made(&mut self, id: &str, power_cuts: u32) {
         self.present.insert(id.to_owned());
+        if power_cuts != self.power_cuts {
+            self.killed.insert(id.to_owned());
+        }
     }
 
     /// A pod or container is being removed: it may be there or not.
     pub(crate) fn goes(&mut self, id: &str) {
         self.present.remove(id);
+        self.going.insert(id.to_owned());
     }
 
     /// A pod or container is not there any more.
     pub(crate) fn gone(&mut self, id: &str) {
+        self.going.remove(id);
         self.removed.insert(id.to_owned());
+    }
+
+    /// Pods and containers that are not there any more.
+    pub(crate) fn removed(&self) -> &BTreeSet<String> {
+        &self.removed
+    }
+
+    /// Pods and containers whose removal has begun or is over.
+    pub(crate) fn begun_to_go(&self) -> BTreeSet<String> {
+        self.going.union(&self.removed).cloned().collect()
     }
 
     /// A pod has got this address, which no other pod may have.
@@ -45,8 +64,10 @@ impl Promises {
     }
 
     /// A pod's address may be used again.
-    pub(crate) fn gives_address(&mut self, address: &str) {
-        self.addresses.remove(address);
+    pub(crate) fn gives_address(&mut self, address: &str, pod: &str) {
+        if self.addresses.get(address).is_some_and(|owner| owner == pod) {
+            self.addresses.remove(address);
+        }
     }
 
     /// A container's process, which may be killed from now on.
@@ -64,8 +85,22 @@ impl Promises {
         self.processes.iter().map(|(pid, (container, pod))| (*pid, container.clone(), pod.clone())).collect()
     }
 
+    /// To be said before everything is ended at once.
+    pub(crate) fn cuts_power(&mut self) {
+        self.power_cuts += 1;
+        self.addresses.clear();
+        self.processes.clear();
+        self.killed.extend(self.present.iter().cloned());
+    }
+
+    /// How often everything was ended at once.
+    pub(crate) fn power_cuts(&self) -> u32 {
+        self.power_cuts
+    }
+
     /// To be said before a container's process is killed.
     pub(crate) fn kills(&mut self, container: &str) {
+        self.containers_killed += 1;
         self.killed.insert(container.to_owned());
     }
 
@@ -83,10 +118,11 @@ impl Promises {
 
     /// How much has come and gone.
     pub(crate) fn tally(&self) -> String {
-        let (removed, monitors) = (self.removed.len(), self.monitors_killed);
-        let containers = self.killed.len() - monitors as usize;
+        let (removed, monitors, containers) = (self.removed.len(), self.monitors_killed, self.containers_killed);
         format!(
-            "{removed} pods and containers made and removed, {monitors} monitors and {containers} containers killed"
+            "{removed} pods and containers made and removed, {monitors} monitors and {containers} containers killed, \
+             power cut {} times",
+            self.power_cuts,
         )
     }
 

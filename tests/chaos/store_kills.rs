@@ -13,8 +13,8 @@ use nix::{
 
 use crate::{
     pictures::{Pictures, check_store, is_there, pull, remove},
-    support::Daemon,
-    traces::{Traces, expect_in_places, in_places},
+    support::{Daemon, footprint::Footprint},
+    traces::{expect_in_places, expect_no_more, in_places},
 };
 
 /// The longest time that a daemon is given, ms.
@@ -39,7 +39,7 @@ struct Siege<'a> {
 pub(crate) async fn run(seed: u64, kills: u64) {
     let daemon = Daemon::start().await;
     let pictures = Pictures::bring(&["a", "b", "c", "d", "e", "f"]).await;
-    let before = Traces::of(&daemon);
+    let before = Footprint::of(&daemon);
     let names: Vec<&str> = pictures.names.iter().map(String::as_str).collect();
     let chance = fastrand::Rng::with_seed(seed);
     let (footprints, there) = (BTreeMap::new(), BTreeSet::new());
@@ -53,7 +53,7 @@ pub(crate) async fn run(seed: u64, kills: u64) {
     }
     println!("{kills} kills: {} pulls and removals answered, {} cut off", siege.answered, siege.cut_off);
     pictures.remove_all(&siege.daemon).await;
-    before.expect_no_more(&siege.daemon).await;
+    expect_no_more(&siege.daemon, &before).await;
 }
 
 impl Siege<'_> {

@@ -7,12 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Daemon, eventually, patience};
-
-/// Descriptors that pools of connections may keep.
-const POOLED: usize = 8;
-/// Threads that the pool for blocking work may keep for a while.
-const WORKERS: usize = 40;
+use crate::support::{Daemon, footprint::Footprint, patience};
 
 /// Places that are empty when there are no pods and no images.
 const PLACES: &[&str] = &[
@@ -26,40 +21,19 @@ const PLACES: &[&str] = &[
     "root/image/trash",
 ];
 
-/// What the daemon has.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Traces {
-    descriptors: usize,
-}
-
-impl Traces {
-    pub(crate) fn of(daemon: &Daemon) -> Self {
-        Self { descriptors: entries(Path::new(&format!("/proc/{}/fd", daemon.pid()))).len() }
-    }
-
-    /// Fails when the daemon keeps more than this, or anything of pods and images.
-    pub(crate) async fn expect_no_more(self, daemon: &Daemon) {
-        expect_in_places(daemon, &BTreeSet::new()).await;
-        expect_nothing_on_host(daemon).await;
-        eventually("descriptors are closed", async || Self::of(daemon).descriptors <= self.descriptors + POOLED).await;
-        let threads = entries(Path::new(&format!("/proc/{}/task", daemon.pid()))).len();
-        assert!(threads < WORKERS, "{threads} threads");
-    }
-}
-
-/// Waits until the host has nothing of pods: no mounts, cgroups, links, rules.
-async fn expect_nothing_on_host(daemon: &Daemon) {
+/// Waits until the daemon takes no more of its host than before, and has nothing of pods and images.
+pub(crate) async fn expect_no_more(daemon: &Daemon, before: &Footprint) {
+    expect_in_places(daemon, &BTreeSet::new()).await;
     let started = Instant::now();
     loop {
-        let mut left = daemon.leftovers();
-        // The link that holds the gateways' addresses is there as long as the daemon.
-        left.links.retain(|link| link != "berth0");
-        let places = left.mounts.is_empty() && left.cgroups.is_empty() && left.files.is_empty();
-        if places && left.links.is_empty() && left.rules.is_empty() {
+        let now = Footprint::of(daemon);
+        let excess = now.excess(before);
+        if excess.is_empty() {
             return;
         }
-        assert!(started.elapsed() < patience(20), "left for good: {left:#?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let left = daemon.leftovers();
+        assert!(started.elapsed() < patience(30), "left for good: {excess:?}\nbefore {before}\nnow {now}\n{left:#?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::{promises::Promises, support::Daemon};
+use crate::{faults::Faults, promises::Promises, support::Daemon};
 
 /// A run.
 pub(crate) struct World {
@@ -21,6 +21,8 @@ pub(crate) struct World {
     length: Duration,
     /// What the daemon has answered and must remember.
     pub(crate) promises: RefCell<Promises>,
+    /// What is taken from it.
+    pub(crate) faults: RefCell<Faults>,
 }
 
 impl World {
@@ -32,6 +34,7 @@ impl World {
             began: Instant::now(),
             length,
             promises: RefCell::default(),
+            faults: RefCell::default(),
         }
     }
 
@@ -40,7 +43,7 @@ impl World {
         self.age() >= self.length
     }
 
-    /// Whether the daemon lives on from now on, so that what one of them gathers in its life can be seen.
+    /// Whether the daemon lives on from now on, so that what one of them gathers in its life can be seen. Faults go on.
     pub(crate) fn is_calm(&self) -> bool {
         self.age() >= self.length * 2 / 3
     }
@@ -72,7 +75,8 @@ impl World {
     /// What has happened.
     pub(crate) fn tally(&self) -> String {
         let (calls, deaths) = (self.calls.get(), self.deaths.get());
-        format!("{calls} calls, {deaths} deaths of the daemon, {}", self.promises.borrow().tally())
+        let (faults, promises) = (self.faults.borrow().tally(), self.promises.borrow().tally());
+        format!("{calls} calls, {deaths} deaths of the daemon, {faults}, {promises}")
     }
 
     pub(crate) fn into_daemon(self) -> Daemon {
