@@ -28,7 +28,7 @@ impl Shortage {
 impl Drop for Shortage {
     fn drop(&mut self) {
         // A daemon that has died needs none.
-        let _ = prlimit(Pid::from_raw(self.process), Resource::Nofile, self.before.clone());
+        let _ = prlimit(Pid::from_raw(self.process), Resource::Nofile, self.before);
     }
 }
 
