@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::units::{parse_bytes, plain_number};
-use crate::wire::LinuxContainerResources;
+use super::units::parse_bytes;
+use crate::{types::size::plain_number, wire::LinuxContainerResources};
 
 /// Length of a CFS period, µs; the kernel's default.
 const CPU_PERIOD: i64 = 100_000;

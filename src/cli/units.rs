@@ -2,25 +2,12 @@
 
 use std::time::Duration;
 
-use crate::types::Timestamp;
+use crate::types::{Size, Timestamp, size::plain_number};
 
-/// Reads a size: digits with an optional fraction and an optional unit (`b k m g t`, also `kb`, `KiB`), of 1024 each.
+/// Reads a size, as `64m`; the CRI has bytes as signed numbers.
 pub(super) fn parse_bytes(text: &str) -> Result<i64, String> {
-    let refuse = || format!("{text:?} is not a size like 512k, 64m or 1.5g");
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let exponent = match lower[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        _ => return Err(refuse()),
-    };
-    let number = plain_number(digits).ok_or_else(refuse)?;
-    let bytes = number * 1024_f64.powi(exponent);
-    // 2^53 is the last integer that f64 counts exactly, and 8 PiB.
-    if (1.0..=9_007_199_254_740_992.0).contains(&bytes) { Ok(bytes as i64) } else { Err(refuse()) }
+    let size = text.parse::<Size>().map_err(|error| error.to_string())?;
+    i64::try_from(size.bytes()).map_err(|error| error.to_string())
 }
 
 /// Reads a duration: `90`, `90s`, `1h30m`, `250ms`.
@@ -45,12 +32,6 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = tail;
     }
     if text.is_empty() { Err(refuse()) } else { Duration::try_from_secs_f64(total).map_err(|_| refuse()) }
-}
-
-/// A number of digits and at most one point; unlike `f64`'s own parser it takes no sign, exponent or `inf`.
-pub(super) fn plain_number(text: &str) -> Option<f64> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if plain { text.parse().ok() } else { None }
 }
 
 /// Reads a moment in RFC 3339, like `2026-01-02T03:04:05.5+01:00`.
@@ -136,18 +117,6 @@ pub(super) fn ago(moment: i64, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_in_powers_of_1024() {
-        for (text, bytes) in
-            [("1", 1), ("512k", 524_288), ("64m", 67_108_864), ("64MiB", 67_108_864), ("1.5G", 1_610_612_736)]
-        {
-            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
-        }
-        for bad in ["", "0", "m", "-1", "1e9", "inf", "1x", "1.2.3m", "99999999999t"] {
-            assert!(parse_bytes(bad).is_err(), "{bad:?} was taken for a size");
-        }
-    }
 
     #[test]
     fn durations_are_sums_of_parts() {

@@ -24,6 +24,7 @@ pub struct Target {
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "reference", run: types::fuzz::reference },
+    Target { name: "size", run: types::fuzz::size },
     Target { name: "manifest", run: image::fuzz::manifest },
     Target { name: "image_config", run: image::fuzz::config },
     Target { name: "layer", run: image::fuzz::layer },

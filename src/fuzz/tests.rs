@@ -122,6 +122,7 @@ macro_rules! short_runs {
 
 short_runs! {
     reference: 5000,
+    size: 5000,
     manifest: 5000,
     image_config: 5000,
     layer: 500,

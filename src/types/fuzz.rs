@@ -1,6 +1,6 @@
-//! Fuzz targets of names.
+//! Fuzz targets of names and sizes.
 
-use super::{Digest, Reference};
+use super::{Digest, Reference, Size};
 
 /// A name is refused, or shown as a name that means the same.
 pub(crate) fn reference(input: &[u8]) {
@@ -16,4 +16,11 @@ pub(crate) fn reference(input: &[u8]) {
         assert!(!part.is_empty() && part.split('/').all(|part| !matches!(part, "" | "." | "..")), "{text:?}");
         assert!(part.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%@\\\"".contains(&byte)), "{text:?}");
     }
+}
+
+/// A size is refused, or shown as a text that means the same.
+pub(crate) fn size(input: &[u8]) {
+    let Ok(size) = String::from_utf8_lossy(input).parse::<Size>() else { return };
+    assert!(size.bytes() > 0);
+    assert_eq!(size.to_string().parse(), Ok(size));
 }

@@ -18,6 +18,7 @@ pub mod reference;
 pub mod resources;
 pub mod security;
 pub mod signal;
+pub mod size;
 pub mod time;
 pub mod usage;
 
@@ -32,5 +33,6 @@ pub use reference::Reference;
 pub use resources::{HugepageLimit, Resources};
 pub use security::{ContainerSecurity, PodSecurity, Profile, SelinuxOptions, SupplementalGroupsPolicy};
 pub use signal::Signal;
+pub use size::Size;
 pub use time::Timestamp;
 pub use usage::{FilesystemSpace, FilesystemUsage};
