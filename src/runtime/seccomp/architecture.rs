@@ -108,19 +108,28 @@ impl Abi {
     }
 
     fn table(self) -> &'static HashMap<&'static str, u32> {
+        // The crate's iterators leave a table's last call out.
         static TABLES: [OnceLock<HashMap<&'static str, u32>>; 5] = [const { OnceLock::new() }; 5];
         TABLES[self as usize].get_or_init(|| match self {
-            Self::X86_64 => x86_64::Sysno::iter().map(|call| (call.name(), call.id().cast_unsigned())).collect(),
+            Self::X86_64 => x86_64::Sysno::iter()
+                .chain([x86_64::Sysno::last()])
+                .map(|call| (call.name(), call.id().cast_unsigned()))
+                .collect(),
             Self::X32 => {
                 let shared = Self::X86_64.table().iter().map(|(name, number)| (*name, *number));
                 shared.chain(X32_ONLY.iter().copied()).map(|(name, number)| (name, number | X32_BIT)).collect()
             }
-            Self::X86 => x86::Sysno::iter().map(|call| (call.name(), call.id().cast_unsigned())).collect(),
+            Self::X86 => x86::Sysno::iter()
+                .chain([x86::Sysno::last()])
+                .map(|call| (call.name(), call.id().cast_unsigned()))
+                .collect(),
             Self::Aarch64 => aarch64::Sysno::iter()
+                .chain([aarch64::Sysno::last()])
                 .map(|call| (call.name(), call.id().cast_unsigned()))
                 .chain(AARCH64_SECOND_NAMES.iter().copied())
                 .collect(),
             Self::Arm => arm::Sysno::iter()
+                .chain([arm::Sysno::last()])
                 .map(|call| (call.name(), call.id().cast_unsigned()))
                 .chain(ARM_ONLY.iter().copied())
                 .collect(),
@@ -143,6 +152,8 @@ mod tests {
             (Abi::Aarch64, "newfstatat", 79),
             (Abi::Aarch64, "clone3", 435),
             (Abi::Arm, "set_tls", 0xf_0005),
+            (Abi::X86_64, "file_setattr", 469),
+            (Abi::Aarch64, "file_setattr", 469),
         ] {
             assert_eq!(abi.number(name), Some(number), "{name} of {}", abi.name());
         }
