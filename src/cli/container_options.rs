@@ -5,10 +5,13 @@ use std::{env, path::Path};
 use clap::Args;
 
 use super::resource_options::ResourceOptions;
-use crate::wire::{
-    Capability, ContainerConfig, ContainerMetadata, Device, ImageSpec, Int64Value, KeyValue, LinuxContainerConfig,
-    LinuxContainerSecurityContext, Mount, MountPropagation, NamespaceOption, SecurityProfile, Signal,
-    security_profile::ProfileType,
+use crate::{
+    types::{Size, container::LAYER_LIMIT, size::InvalidSize},
+    wire::{
+        Capability, ContainerConfig, ContainerMetadata, Device, ImageSpec, Int64Value, KeyValue, LinuxContainerConfig,
+        LinuxContainerSecurityContext, Mount, MountPropagation, NamespaceOption, SecurityProfile, Signal,
+        security_profile::ProfileType,
+    },
 };
 
 /// Paths below /proc and /sys that tell about the host or change it: hidden from containers that are not privileged,
@@ -59,6 +62,9 @@ pub(super) struct ContainerOptions {
     /// All capabilities and devices, no seccomp filter, nothing hidden
     #[arg(long)]
     privileged: bool,
+    /// Most that it may write into its own file system: size=SIZE
+    #[arg(long, value_name = "OPTION", value_parser = parse_storage_option)]
+    storage_opt: Option<Size>,
     /// Make the container's own file system read-only
     #[arg(long)]
     read_only: bool,
@@ -116,6 +122,7 @@ impl ContainerOptions {
             envs: environment(&self.env, |name| env::var(name).ok()),
             mounts: self.mounts,
             devices: self.devices,
+            annotations: self.storage_opt.map(|size| (LAYER_LIMIT.to_owned(), size.to_string())).into_iter().collect(),
             log_path: format!("{name}.log"),
             linux: Some(linux),
             stop_signal: self.stop_signal.unwrap_or(Signal::RuntimeDefault).into(),
@@ -208,6 +215,12 @@ fn parse_device(text: &str) -> Result<Device, String> {
     })
 }
 
+/// Reads `size=SIZE`, docker's one option of a container's storage.
+fn parse_storage_option(text: &str) -> Result<Size, String> {
+    let size = text.strip_prefix("size=").ok_or_else(|| "must be size=SIZE".to_owned())?;
+    size.parse().map_err(|error: InvalidSize| error.to_string())
+}
+
 fn parse_user(text: &str) -> Result<User, String> {
     let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
     if user.is_empty() {
@@ -281,6 +294,16 @@ mod tests {
         assert_eq!(parse_signal("SIGRTMIN+3"), Ok(Signal::Sigrtminplus3));
         assert!(parse_signal("9").is_err());
         assert_eq!(parse_capability("cap_net_admin"), Ok("NET_ADMIN".to_owned()));
+    }
+
+    #[test]
+    fn the_size_of_its_storage_is_an_annotation() {
+        let options = ContainerOptions { storage_opt: parse_storage_option("size=10G").ok(), ..Default::default() };
+        let config = options.config("web", "busybox", vec![], NamespaceOption::default());
+        assert_eq!(config.annotations[LAYER_LIMIT], "10GiB");
+        for bad in ["", "10G", "size", "size=", "size=x", "Size=1g"] {
+            assert!(parse_storage_option(bad).is_err(), "{bad:?} was taken for an option");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use super::{registry, tar, trust, unpack};
 use crate::{
     error::{Classify, Kind, io_kind},
-    types::{Digest, Id, reference::InvalidReference},
+    types::{Digest, Id, Size, reference::InvalidReference},
 };
 
 /// An image operation that failed.
@@ -27,6 +27,22 @@ pub enum Error {
     /// A container has a snapshot already.
     #[error("container {0} has a snapshot already")]
     SnapshotExists(Id),
+    /// A container asks for a limit of its writable layer that it cannot have.
+    #[error("a writable layer of {asked} is asked for; it can be limited to {size} {bound}")]
+    LayerLimit {
+        /// What it asks for.
+        asked: Size,
+        /// Which way it is bounded.
+        bound: &'static str,
+        /// By what.
+        size: Size,
+    },
+    /// Writable layers are to be limited where the file system cannot do it.
+    #[error(
+        "writable layers in {} cannot be limited: the file system keeps no quotas of projects; mount ext4 \
+         (prepared by `tune2fs -O project -Q prjquota`) with the option prjquota, or XFS with pquota", .0.display()
+    )]
+    NoQuotas(PathBuf),
     /// Content that an image consists of is not there.
     #[error("content is not in the store: {0}")]
     Missing(Digest),
@@ -163,11 +179,12 @@ impl Classify for Error {
             Self::Nameless(_)
             | Self::Name(_)
             | Self::Contents(_)
+            | Self::LayerLimit { .. }
             | Self::Unusable { .. }
             | Self::NotRunnable { .. } => Kind::InvalidArgument,
             Self::NotFound(_) | Self::NoSnapshot(_) => Kind::NotFound,
             Self::SnapshotExists(_) => Kind::AlreadyExists,
-            Self::Missing(_) | Self::Locked(_) | Self::Policy(_) => Kind::FailedPrecondition,
+            Self::Missing(_) | Self::Locked(_) | Self::Policy(_) | Self::NoQuotas(_) => Kind::FailedPrecondition,
             Self::Untrusted(_) => Kind::PermissionDenied,
             Self::Corrupt { .. } | Self::Document { .. } | Self::DiffId { .. } | Self::Archive(_) => Kind::DataLoss,
             Self::Registry(source) => source.kind(),

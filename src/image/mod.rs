@@ -77,7 +77,7 @@ pub use push::{PushOptions, PushedImage};
 pub use record::Image;
 pub use registry::{Auth, LoginFile, LoginFileError};
 pub use save::Archive;
-pub use snapshot::Snapshot;
+pub use snapshot::{LayerLimits, Snapshot};
 pub use store::{Config, Store};
 pub use tar::Error as ArchiveError;
 pub use trust::{PolicyError, Untrusted};

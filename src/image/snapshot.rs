@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use quota::LayerLimits;
+use quota::{Quota, Quotas};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -19,8 +21,11 @@ use super::{
     durable::{make_directory, unfinished_name},
     layers::{Layer, Layers},
     trash::Trash,
+    usage::Space,
 };
-use crate::types::{Digest, Id};
+use crate::types::{Digest, Id, Size};
+
+mod quota;
 
 /// What a container's root file system is mounted from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +36,12 @@ pub struct Snapshot {
     pub upper: PathBuf,
     /// Overlayfs' working directory.
     pub work: PathBuf,
+    /// The projects of its files are not the container's to change: the file system limits writable layers by them,
+    /// those of other containers if not this one.
+    pub fixed_projects: bool,
 }
 
-/// What `snapshot.json` says: which layers a container needs.
+/// What `snapshot.json` says: which layers a container needs, and how its own is limited.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Record {
     /// The image that the container's root is made from.
@@ -44,6 +52,19 @@ struct Record {
     volumes: Vec<Digest>,
     /// Diff ids of that image's layers and of those of image volumes.
     layers: Vec<Digest>,
+    /// The limit of the writable part, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quota: Option<Quota>,
+}
+
+impl Record {
+    /// Whether all is there that it tells of.
+    fn is_whole(&self, snapshot: &Path) -> bool {
+        match self.image {
+            Some(_) => snapshot.join(UPPER).is_dir() && snapshot.join(WORK).is_dir(),
+            None => !self.volumes.is_empty(),
+        }
+    }
 }
 
 /// All snapshots.
@@ -51,6 +72,8 @@ struct Record {
 pub(super) struct Snapshots {
     directory: PathBuf,
     trash: Arc<Trash>,
+    quotas: Quotas,
+    limits: LayerLimits,
     entries: Mutex<HashMap<Id, Entry>>,
 }
 
@@ -66,10 +89,16 @@ const WORK: &str = "work";
 
 impl Snapshots {
     /// Opens the snapshots in `directory`, removing what is not whole. Blocking.
-    pub(super) fn open(directory: PathBuf, layers: &Layers) -> Result<Self, Error> {
+    ///
+    /// Fails if snapshots are to be limited that ask for nothing, and the file system cannot do it.
+    pub(super) fn open(directory: PathBuf, limits: LayerLimits, layers: &Layers) -> Result<Self, Error> {
         make_directory(&directory)?;
+        let quotas = Quotas::open(&directory)?;
+        if limits.default.is_some() {
+            quotas.must_be_kept()?;
+        }
         let trash = Arc::new(Trash::open(directory.join(".trash"))?);
-        let this = Self { directory, trash, entries: Mutex::default() };
+        let this = Self { directory, trash, quotas, limits, entries: Mutex::default() };
         let failed = |source| Error::file("read directory", &this.directory, source);
         for entry in fs::read_dir(&this.directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -79,8 +108,13 @@ impl Snapshots {
             }
             let id = name.to_str().and_then(|name| name.parse::<Id>().ok());
             match id.and_then(|id| Some((id, read_record(&entry.path())?))) {
-                Some((id, record)) => this.restore(id, record, layers),
-                None => this.trash.discard(&entry.path())?,
+                Some((id, record)) if record.is_whole(&entry.path()) => this.restore(id, record, layers),
+                torn => {
+                    if let Some(quota) = torn.and_then(|(_, record)| record.quota) {
+                        this.quotas.give_back(quota);
+                    }
+                    this.trash.discard(&entry.path())?;
+                }
             }
         }
         Ok(this)
@@ -95,19 +129,47 @@ impl Snapshots {
             }
         });
         let claims = claims.collect();
+        if let Some(quota) = record.quota {
+            self.quotas.adopt(quota);
+        }
         self.lock().insert(id, Entry { record, claims });
     }
 
-    /// Makes the writable part of a container. `root` is the directory whose attributes the container's root gets.
-    /// The caller sees to it that nobody else changes the same snapshot meanwhile. Blocking.
-    pub(super) fn create(&self, id: &Id, image: &Image, lease: Lease<Layer>, root: &Path) -> Result<(), Error> {
-        let mut record = self.record(id);
-        if record.image.is_some() {
+    /// Makes the writable part of a container. `root` is the directory whose attributes the container's root gets,
+    /// `limit` the size that the container asks for. The caller sees to it that nobody else changes the same snapshot
+    /// meanwhile. Blocking.
+    pub(super) fn create(
+        &self,
+        id: &Id,
+        image: &Image,
+        lease: Lease<Layer>,
+        root: &Path,
+        limit: Option<Size>,
+    ) -> Result<(), Error> {
+        if self.record(id).image.is_some() {
             return Err(Error::SnapshotExists(id.clone()));
         }
-        record.image = Some(image.id);
+        let size = self.limits.of(limit)?;
+        make_directory(&self.directory.join(id.as_str()))?;
+        let quota = size.map(|size| self.quota(id, size)).transpose()?;
         self.make_directories(id, root)?;
-        self.extend(id, record, image, lease)
+        if let Some(quota) = quota {
+            self.quotas.apply(quota, [&self.upper(id), &self.work(id)])?;
+        }
+        self.extend(id, Record { image: Some(image.id), ..self.record(id) }, image, lease)
+    }
+
+    /// Takes a quota for a container's writable part and writes it down; it does not hold yet.
+    fn quota(&self, id: &Id, size: Size) -> Result<Quota, Error> {
+        let mut record = self.record(id);
+        if let Some(failed) = record.quota {
+            self.quotas.give_back(failed);
+        }
+        let quota = self.quotas.take(size)?;
+        record.quota = Some(quota);
+        self.lock().entry(id.clone()).or_default().record = record.clone();
+        self.write(id, &record)?;
+        Ok(quota)
     }
 
     /// Keeps an image's layers for a container that has a snapshot or will have one; otherwise as [`Self::create`].
@@ -135,6 +197,10 @@ impl Snapshots {
 
     /// Removes a container's writable part; what it needed is let go. Blocking.
     pub(super) fn remove(&self, id: &Id) -> Result<(), Error> {
+        // While its record can be found: the next daemon looks at none in the trash.
+        if let Some(quota) = self.record(id).quota {
+            self.quotas.give_back(quota);
+        }
         self.trash.discard(&self.directory.join(id.as_str()))?;
         let removed = self.lock().remove(id);
         // Without the lock.
@@ -170,13 +236,22 @@ impl Snapshots {
         self.directory.join(id.as_str()).join(WORK)
     }
 
+    /// What a container's writable part takes, if the file system keeps count of it.
+    pub(super) fn counted(&self, id: &Id) -> Option<Space> {
+        self.quotas.usage(self.record(id).quota?)
+    }
+
+    /// Whether the file system limits writable parts, or could, by the projects of their files.
+    pub(super) fn are_limited_by_projects(&self) -> Result<bool, Error> {
+        self.quotas.are_kept()
+    }
+
     /// Directory that all snapshots are in.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
     fn make_directories(&self, id: &Id, root: &Path) -> Result<(), Error> {
-        make_directory(&self.directory.join(id.as_str()))?;
         let (upper, work) = (self.upper(id), self.work(id));
         for path in [&upper, &work] {
             // Left by an attempt that failed.
@@ -206,9 +281,7 @@ impl Snapshots {
 }
 
 fn read_record(snapshot: &Path) -> Option<Record> {
-    let record: Record = serde_json::from_slice(&fs::read(snapshot.join(RECORD)).ok()?).ok()?;
-    let is_whole = record.image.is_none() || (snapshot.join(UPPER).is_dir() && snapshot.join(WORK).is_dir());
-    is_whole.then_some(record)
+    serde_json::from_slice(&fs::read(snapshot.join(RECORD)).ok()?).ok()
 }
 
 #[cfg(test)]

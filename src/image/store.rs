@@ -9,7 +9,7 @@ use std::{
 use tokio::{io::AsyncRead, time::Instant};
 
 use super::{
-    Auth, Error, Image, Progress, Snapshot,
+    Auth, Error, Image, LayerLimits, Progress, Snapshot,
     chunks::chunks,
     content::Blobs,
     durable::{lock_directory, make_directory},
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     task::{self, KeyLock, KeyedLanes, Lane},
-    types::{Digest, FilesystemUsage, Id, Reference},
+    types::{Digest, FilesystemUsage, Id, Reference, Size},
 };
 
 /// How a store is set up.
@@ -47,6 +47,8 @@ pub struct Config {
     pub pinned: Vec<String>,
     /// Policy that says which images may be used, in the form of containers-policy.json(5); `None` for all.
     pub signature_policy: Option<PathBuf>,
+    /// How much containers may write into their own layers.
+    pub layer_limits: LayerLimits,
 }
 
 /// Layers that are unpacked at once, by all pulls together; each takes about 1 MiB of memory.
@@ -96,8 +98,9 @@ impl Store {
     /// Opens the store, cleaning up what an earlier process left half done. Blocking.
     ///
     /// # Errors
-    /// When its directories cannot be made or read, another process has it open, or the signature policy cannot be used.
-    /// Images whose content is gone are no error: they are dropped.
+    /// When its directories cannot be made or read, another process has it open, the signature policy cannot be used, or
+    /// all writable layers are to be limited where the file system cannot do it. Images whose content is gone are no
+    /// error: they are dropped.
     pub fn open(config: Config) -> Result<Arc<Self>, Error> {
         // It is read anew whenever it is asked; what is wrong with it is better told at once.
         config.signature_policy.as_deref().map(Policy::read).transpose()?;
@@ -112,7 +115,7 @@ impl Store {
         let blobs = Blobs::open(root, Arc::clone(&trash))?;
         let layers = Layers::open(root, Arc::clone(&trash), Limits::default())?;
         let images = Images::open(root, config.pinned.clone(), &layers, &blobs, &trash)?;
-        let snapshots = Snapshots::open(config.containers.clone(), &layers)?;
+        let snapshots = Snapshots::open(config.containers.clone(), config.layer_limits, &layers)?;
         blobs.shelf().sweep();
         layers.shelf().sweep();
         let client = registry::Client::new(registry::Config {
@@ -231,21 +234,32 @@ impl Store {
         .await
     }
 
-    /// Makes the writable part of a container on top of an image, whose layers stay until it is removed again.
+    /// Makes the writable part of a container on top of an image, whose layers stay until it is removed again. It takes
+    /// no more than `limit`, or what is configured for containers that ask for no limit.
     ///
     /// # Errors
-    /// When the container has one already, the image has been removed meanwhile, or it is an artifact.
-    pub async fn snapshot(self: &Arc<Self>, container: &Id, image: &Image) -> Result<Snapshot, Error> {
+    /// When the container has one already, the image has been removed meanwhile, it is an artifact, or the limit is out
+    /// of bounds or cannot be kept.
+    pub async fn snapshot(
+        self: &Arc<Self>,
+        container: &Id,
+        image: &Image,
+        limit: Option<Size>,
+    ) -> Result<Snapshot, Error> {
         if let Some(artifact_type) = image.artifact_type.clone() {
             return Err(Error::NotRunnable { image: image.id, artifact_type });
         }
         let lease = self.layers.shelf().lease(&image.layers)?;
         let mut lower = self.layers_with_content(image);
         lower.push(self.mount_points.clone());
-        let snapshot = Snapshot { upper: self.snapshots.upper(container), work: self.snapshots.work(container), lower };
+        let (upper, work) = (self.snapshots.upper(container), self.snapshots.work(container));
         let (image, root) = (image.clone(), self.layer_with_root(image));
-        self.change_snapshot(container, move |snapshots, id| snapshots.create(id, &image, lease, &root)).await?;
-        Ok(snapshot)
+        let create = move |snapshots: &Snapshots, id: &Id| {
+            snapshots.create(id, &image, lease, &root, limit)?;
+            snapshots.are_limited_by_projects()
+        };
+        let fixed_projects = self.change_snapshot(container, create).await?;
+        Ok(Snapshot { lower, upper, work, fixed_projects })
     }
 
     /// Keeps an image's layers for a container that mounts it as a volume, until its snapshot is removed.
@@ -300,11 +314,11 @@ impl Store {
     }
 
     /// Changes a container's snapshot while nobody else does. The change is made to its end even if the caller leaves.
-    async fn change_snapshot(
+    async fn change_snapshot<T: Send + 'static>(
         self: &Arc<Self>,
         container: &Id,
-        change: impl FnOnce(&Snapshots, &Id) -> Result<(), Error> + Send + 'static,
-    ) -> Result<(), Error> {
+        change: impl FnOnce(&Snapshots, &Id) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let turn = self.snapshot_turns.lock(container).await;
         let (store, container) = (Arc::clone(self), container.clone());
         task::blocking(move || {

@@ -37,6 +37,9 @@ impl Store {
     /// When there is none or it cannot be read.
     pub fn snapshot_usage(&self, container: &Id) -> Result<FilesystemUsage, Error> {
         let upper = self.snapshots.upper(container);
+        if let Some(space) = self.snapshots.counted(container) {
+            return Ok(space.on(upper));
+        }
         match Space::of(&upper) {
             Ok(space) => Ok(space.on(upper)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoSnapshot(container.clone())),

@@ -24,5 +24,6 @@ pub mod openat2;
 pub mod pidfd;
 pub mod poll;
 pub mod program;
+pub mod quota;
 pub mod seccomp;
 pub mod signal;

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ContainerSecurity, Mount, Resources, Signal};
 
+/// Annotation of a container, or of its pod for all containers in it: the size of its writable layer at most, as `10Gi`.
+pub const LAYER_LIMIT: &str = "berth.run/writable-layer-limit";
+
 /// All that a container is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

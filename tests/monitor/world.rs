@@ -140,7 +140,7 @@ impl Pod {
             pod: &self.config,
             config,
             image: &image,
-            rootfs: RootfsPlan { lower: vec![self.image.clone()], upper, work },
+            rootfs: RootfsPlan { lower: vec![self.image.clone()], upper, work, fixed_projects: false },
             pod_dir: &self.dir,
             image_mounts: vec![],
             cgroup: format!("{}/{}", self.cgroup, id.short()),

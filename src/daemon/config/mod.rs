@@ -5,7 +5,7 @@ mod resolve;
 mod schema;
 
 pub(crate) use load::{DEFAULTS, Flags, load};
-pub(super) use schema::{LogFormat, Settings};
+pub(super) use schema::{Containers, LogFormat, Settings};
 
 /// What `--help` ends with.
 pub(super) const HELP: &str =

@@ -32,7 +32,31 @@ impl Settings {
             let problem = "has an empty name; the empty handler is always there".to_owned();
             return Err(Error::Setting { key: "runtime.handlers", problem });
         }
+        self.check_layer_limits()
+    }
+
+    fn check_layer_limits(&self) -> Result<(), Error> {
+        let (limit, maximum) = (self.containers.writable_layer_limit.0, self.containers.writable_layer_maximum.0);
+        let keys = [("containers.writable_layer_limit", limit), ("containers.writable_layer_maximum", maximum)];
+        for (key, size) in keys {
+            if size.is_some_and(|size| size < image::LayerLimits::SMALLEST) {
+                let problem = format!("must be {} at least", image::LayerLimits::SMALLEST);
+                return Err(Error::Setting { key, problem });
+            }
+        }
+        if let (Some(limit), Some(maximum)) = (limit, maximum)
+            && limit > maximum
+        {
+            let problem = format!("is more than containers.writable_layer_maximum, {maximum}");
+            return Err(Error::Setting { key: "containers.writable_layer_limit", problem });
+        }
         Ok(())
+    }
+
+    /// How much containers may write into their own layers. Each of the two settings stands for both if it is alone.
+    fn layer_limits(&self) -> image::LayerLimits {
+        let (limit, maximum) = (self.containers.writable_layer_limit.0, self.containers.writable_layer_maximum.0);
+        image::LayerLimits { default: limit.or(maximum), maximum: maximum.or(limit) }
     }
 
     /// Where callers come in.
@@ -77,6 +101,7 @@ impl Settings {
             pinned: self.image.pinned.clone(),
             credentials: self.image.credentials.clone(),
             signature_policy: Some(self.image.signature_policy.clone()).filter(|path| !path.as_os_str().is_empty()),
+            layer_limits: self.layer_limits(),
         }
     }
 

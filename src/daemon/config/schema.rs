@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{network, runtime::cgroup};
+use crate::{network, runtime::cgroup, types::Size};
 
 /// All settings of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub network: Network,
     /// How images are pulled and kept.
     pub image: Image,
+    /// What containers may use of the host's disk.
+    pub containers: Containers,
     /// How pods may be run.
     pub runtime: Runtime,
     /// Where exec, attach and port-forward sessions are served.
@@ -134,6 +136,16 @@ pub(crate) struct Image {
     pub signature_policy: PathBuf,
 }
 
+/// What containers may use of the host's disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Containers {
+    /// Size of the writable layer of a container that asks for none; empty for no limit.
+    pub writable_layer_limit: Optional<Size>,
+    /// Largest size that a container may ask for; empty for the limit above.
+    pub writable_layer_maximum: Optional<Size>,
+}
+
 /// How pods may be run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -173,6 +185,7 @@ impl Default for Settings {
             cgroup: Cgroup::default(),
             network: Network::default(),
             image: Image::default(),
+            containers: Containers::default(),
             runtime: Runtime::default(),
             streaming: Streaming::default(),
             shutdown: Shutdown::default(),

@@ -9,8 +9,13 @@ use rustix::fs::{statfs, statvfs};
 
 use super::Finding;
 use crate::{
-    daemon::{Error, config::Settings, listen::StateLock},
+    daemon::{
+        Error,
+        config::{Containers, Settings},
+        listen::StateLock,
+    },
     error::chain,
+    sys::quota,
 };
 
 /// File systems (by their `statfs(2)` magic) on which overlayfs takes no writable layer.
@@ -28,6 +33,7 @@ const FREE: f64 = 0.10;
 
 pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![file_system(&settings.root), space(&settings.root)];
+    findings.extend(limits(settings));
     findings.extend(daemon(settings));
     findings
 }
@@ -64,6 +70,24 @@ fn space(root: &Path) -> Finding {
         return Finding::warning("space", found, "remove images (berth image rm), or move the store (setting: root)");
     }
     Finding::ok("space", found)
+}
+
+/// Whether writable layers can be limited, which matters where it is asked for, and is worth knowing where it works.
+fn limits(settings: &Settings) -> Option<Finding> {
+    let path = existing(&settings.root);
+    let kept = fs::File::open(&path).and_then(quota::keeps_limits);
+    let root = settings.root.display();
+    match kept {
+        Ok(true) => Some(Finding::ok("limits", format!("writable layers in {root} can be limited"))),
+        _ if settings.containers == Containers::default() => None,
+        Ok(false) => {
+            let advice = "mount it with prjquota (ext4, prepared by tune2fs -O project -Q prjquota) or pquota (XFS), or \
+                          unset containers.writable_layer_limit and containers.writable_layer_maximum";
+            let found = format!("the file system of {root} keeps no quotas of projects: the engine does not start");
+            Some(Finding::error("limits", found, advice))
+        }
+        Err(error) => Some(Finding::error("limits", format!("{}: {error}", path.display()), "make it readable")),
+    }
 }
 
 /// Whether an engine runs, and what one that does not run has left.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Container, Made, Phase};
+use super::{Container, Made, Phase, layer_limit::layer_limit};
 use crate::{
     engine::{Engine, Error, EventKind, names, new_id, pod::Pod, rollback::Rollback},
     fault,
@@ -91,10 +91,11 @@ impl Engine {
             .await
             .map_err(|source| Error::Plan { object: format!("container {id}"), source: Arc::new(source.into()) })?;
 
+        let limit = layer_limit(&config, &pod.config)?;
         let snapshot = self
             .parts
             .images
-            .snapshot(&id, image)
+            .snapshot(&id, image, limit)
             .await
             .map_err(|source| Error::image("create the writable layer of", format!("container {id}"), source))?;
         fault::point("container.create.snapshot");
@@ -114,7 +115,12 @@ impl Engine {
             image_ref: image.digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
             image_name: image.tags.first().cloned().unwrap_or_else(|| config.image.image.clone()),
             defaults: defaults(image),
-            rootfs: RootfsPlan { lower: snapshot.lower, upper: snapshot.upper, work: snapshot.work },
+            rootfs: RootfsPlan {
+                lower: snapshot.lower,
+                upper: snapshot.upper,
+                work: snapshot.work,
+                fixed_projects: snapshot.fixed_projects,
+            },
             image_mounts,
             cdi,
             checkpoint,

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod create;
 pub(super) mod hooks;
+mod layer_limit;
 mod list;
 mod log;
 mod phase;

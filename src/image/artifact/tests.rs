@@ -159,7 +159,7 @@ async fn an_artifact_is_no_root_but_stays_while_it_is_mounted() {
     let store = open(directory.path());
     let image = store.pull(&registry.name("model:1"), None).await.expect("pulls");
     let id = Id::from_bytes([1; 32]);
-    let refused = store.snapshot(&id, &image).await.expect_err("it is no root");
+    let refused = store.snapshot(&id, &image, None).await.expect_err("it is no root");
     assert!(matches!(refused, Error::NotRunnable { .. }) && refused.kind() == ErrorKind::InvalidArgument);
     assert!(store.snapshots().is_empty());
 

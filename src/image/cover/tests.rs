@@ -73,7 +73,7 @@ async fn the_root_of_a_container_looks_as_the_topmost_layer_that_gives_it() {
     let top = Layer::new().directory("a").bytes();
     let (place, image, _) = pulled(&[base, top]).await;
     let id = crate::types::Id::from_bytes([1; 32]);
-    let snapshot = open(place.path()).snapshot(&id, &image).await.expect("a snapshot");
+    let snapshot = open(place.path()).snapshot(&id, &image, None).await.expect("a snapshot");
     let upper = fs::metadata(snapshot.upper).expect("is there");
     assert_eq!((upper.mode() & 0o7777, upper.uid()), (0o711, 5));
 }

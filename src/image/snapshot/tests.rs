@@ -21,12 +21,12 @@ async fn a_container_has_one_snapshot_with_the_attributes_of_its_root() {
     registry.push("1", &TestImage::new("a", &[Layer::new().header(&root, b"").file("x", b"").bytes()]));
     let store = open(directory.path());
     let image = store.pull(&registry.name("app:1"), None).await.expect("pulls");
-    let snapshot = store.snapshot(&id(1), &image).await.expect("a snapshot");
+    let snapshot = store.snapshot(&id(1), &image, None).await.expect("a snapshot");
     let upper = fs::metadata(&snapshot.upper).expect("is there");
     assert_eq!((upper.mode() & 0o7777, upper.uid(), upper.gid()), (0o1750, 3, 4));
     assert!(snapshot.work.is_dir() && snapshot.lower[0].join("x").is_file());
     fs::write(snapshot.upper.join("kept"), "").expect("writes");
-    let error = store.snapshot(&id(1), &image).await.expect_err("there is one");
+    let error = store.snapshot(&id(1), &image, None).await.expect_err("there is one");
     assert!(matches!(error, Error::SnapshotExists(_)) && error.kind() == ErrorKind::AlreadyExists);
     assert!(snapshot.upper.join("kept").exists());
 }
@@ -37,7 +37,7 @@ async fn an_image_without_layers_has_something_to_be_mounted_from() {
     registry.push("1", &TestImage::new("a", &[]));
     let store = open(directory.path());
     let image = store.pull(&registry.name("app:1"), None).await.expect("pulls");
-    let snapshot = store.snapshot(&id(1), &image).await.expect("a snapshot");
+    let snapshot = store.snapshot(&id(1), &image, None).await.expect("a snapshot");
     let [lower] = &snapshot.lower[..] else { panic!("one directory") };
     assert_eq!(names(lower), ["dev", "etc", "proc", "sys"]);
     assert_eq!(names(&lower.join("etc")), ["hostname", "hosts", "resolv.conf"]);
@@ -52,10 +52,10 @@ async fn a_restart_keeps_whole_snapshots_and_removes_others() {
     registry.push("1", &TestImage::new("a", &[Layer::new().file("x", b"").bytes()]));
     let store = open(directory.path());
     let image = store.pull(&registry.name("app:1"), None).await.expect("pulls");
-    let snapshot = store.snapshot(&id(1), &image).await.expect("a snapshot");
+    let snapshot = store.snapshot(&id(1), &image, None).await.expect("a snapshot");
     store.hold(&id(2), &image).await.expect("a volume without a snapshot");
     for number in 3..=6 {
-        store.snapshot(&id(number), &image).await.expect("a snapshot");
+        store.snapshot(&id(number), &image, None).await.expect("a snapshot");
     }
     drop(store);
     let containers = directory.path().join("containers");
@@ -65,6 +65,9 @@ async fn a_restart_keeps_whole_snapshots_and_removes_others() {
     fs::remove_dir(path(5).join("work")).expect("removes");
     fs::rename(path(6), containers.join("not-an-id")).expect("renames");
     fs::create_dir(containers.join(".trash/left")).expect("makes");
+    // Of a daemon that was killed when it had taken a project for it.
+    fs::create_dir(path(7)).expect("makes");
+    fs::write(path(7).join("snapshot.json"), r#"{"quota":{"project":7,"size":1048576},"layers":[]}"#).expect("writes");
 
     let store = open(directory.path());
     assert_eq!(store.snapshots(), [id(1)]);

@@ -45,7 +45,7 @@ async fn victim() {
         for pulled in futures_util::future::join_all(pulls).await {
             let image = pulled.expect("pulls");
             let id = Id::from_bytes([round; 32]);
-            if store.snapshot(&id, &image).await.is_ok() && round % 2 == 0 {
+            if store.snapshot(&id, &image, None).await.is_ok() && round % 2 == 0 {
                 store.remove_snapshot(&id).await.expect("removes");
             }
         }

@@ -80,7 +80,7 @@ async fn peers_that_do_nothing_hold_up_only_their_like() {
     let others = async {
         let container = Id::from_bytes([1; 32]);
         let image = store.resolve(&kept).expect("the image");
-        store.snapshot(&container, &image).await.expect("makes a snapshot");
+        store.snapshot(&container, &image, None).await.expect("makes a snapshot");
         store.remove_snapshot(&container).await.expect("removes it");
         store.tag(&kept, "example.com/other:1").await.expect("tags");
         store.import_file(&file, None).await.expect("imports");

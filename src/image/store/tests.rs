@@ -291,7 +291,7 @@ async fn layers_in_use_stay_until_the_container_is_removed() {
     let store = open(directory.path());
     let image = store.pull(&registry.name("app:1"), None).await.expect("pulls");
     let volume = store.pull(&registry.name("app:2"), None).await.expect("pulls");
-    let snapshot = store.snapshot(&id(1), &image).await.expect("a snapshot");
+    let snapshot = store.snapshot(&id(1), &image, None).await.expect("a snapshot");
     let held = store.hold(&id(1), &volume).await.expect("a volume");
     assert_eq!(held.len(), 2, "overlayfs needs two directories without an upper one");
     assert!(snapshot.lower[0].join("etc/one").is_file() && held[0].join("etc/volume").is_file());
@@ -300,7 +300,7 @@ async fn layers_in_use_stay_until_the_container_is_removed() {
     for name in [registry.name("app:1"), registry.name("app:2")] {
         store.remove(&name).await.expect("removes");
     }
-    assert!(store.snapshot(&id(2), &image).await.is_ok(), "the layers are still there");
+    assert!(store.snapshot(&id(2), &image, None).await.is_ok(), "the layers are still there");
     store.remove_snapshot(&id(2)).await.expect("removes");
     drop(store);
     let store = open(directory.path());
@@ -309,7 +309,7 @@ async fn layers_in_use_stay_until_the_container_is_removed() {
     for _ in 0..2 {
         store.remove_snapshot(&id(1)).await.expect("removes");
     }
-    assert!(matches!(store.snapshot(&id(3), &image).await, Err(Error::Missing(_))), "the layers are gone");
+    assert!(matches!(store.snapshot(&id(3), &image, None).await, Err(Error::Missing(_))), "the layers are gone");
     until_empty(directory.path()).await;
     until("the snapshots are gone", || names(&directory.path().join("containers")) == [".trash"]).await;
 }
@@ -333,7 +333,7 @@ async fn usage_counts_images_and_containers_apart() {
     let store = open(directory.path());
     let empty = store.usage().await.expect("usage");
     let image = store.pull(&registry.name("app:1"), None).await.expect("pulls");
-    let snapshot = store.snapshot(&id(1), &image).await.expect("a snapshot");
+    let snapshot = store.snapshot(&id(1), &image, None).await.expect("a snapshot");
     fs::write(snapshot.upper.join("written"), vec![1; 2 << 20]).expect("writes");
     let container = store.snapshot_usage(&id(1)).expect("usage");
     assert!((2 << 20..(2 << 20) + 16384).contains(&container.used_bytes), "{container:?}");

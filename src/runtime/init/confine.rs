@@ -56,14 +56,14 @@ pub(super) fn become_user(user: &Identity, confinement: &Confinement) -> Result<
     Ok(())
 }
 
-/// The last step before `execve`: the filter, then the capabilities that it needed go. After the filter only `capset`
-/// and `execve` are called, which it has to allow anyway for a program to run.
+/// The last step before `execve`: the filters, then the capabilities that they needed go. After the container's own
+/// filter only `capset` and `execve` are called, which it has to allow anyway for a program to run.
 pub(super) fn restrict(confinement: &Confinement) -> Result<(), LaunchError> {
     if confinement.no_new_privs {
         set_no_new_privs(true).at(Step::Seccomp, "no_new_privs")?;
     }
     let sets = capabilities(None).at(Step::Capabilities, "get")?;
-    if let Some(filter) = &confinement.seccomp {
+    for filter in confinement.project_guard.iter().chain(&confinement.seccomp) {
         seccomp::install(&filter.instructions, filter.flags).at(Step::Seccomp, "")?;
     }
     let granted = confinement.capabilities.granted.0 & sets.permitted.bits();

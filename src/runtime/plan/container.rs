@@ -44,6 +44,9 @@ pub struct RootfsPlan {
     pub upper: PathBuf,
     /// overlayfs' scratch directory.
     pub work: PathBuf,
+    /// The projects of its files are not the container's to change: writable layers are limited by them.
+    #[serde(default)]
+    pub fixed_projects: bool,
 }
 
 /// The layers behind an image mount of the request.
@@ -109,6 +112,8 @@ pub struct Confinement {
     pub no_new_privs: bool,
     /// System call filter.
     pub seccomp: Option<seccomp::Program>,
+    /// One more, without which the processes could leave the project by which their files are limited.
+    pub project_guard: Option<seccomp::Program>,
     /// Security module's label.
     pub label: Option<ExecLabel>,
 }
@@ -187,13 +192,18 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
     let mount_label = labels.as_ref().map(|labels| labels.mount_context().to_owned());
     let oom_score_adj = config.resources.oom_score_adj;
     let hooks = Hooks::new(request.id, request.pod_dir, &config.annotations, &request.cdi.hooks);
+    let user_namespace = validate::user_namespace(request.pod)?;
+    let conditions = seccomp::Conditions { capabilities: capabilities.granted.0, kernel: host.kernel };
+    // In a user namespace the kernel lets nobody change projects.
+    let fixed_projects = request.rootfs.fixed_projects && user_namespace.is_none() && !security.privileged;
+    let guard = fixed_projects.then(|| seccomp::compile(seccomp::fixed_projects(), &conditions));
     Ok(ContainerPlan {
         id: request.id.clone(),
         process: process::plan(request)?,
         user,
         groups,
         pid: pid(request)?,
-        user_namespace: validate::user_namespace(request.pod)?,
+        user_namespace,
         rootfs: request.rootfs.clone(),
         volatile: true,
         readonly_rootfs: security.readonly_rootfs,
@@ -203,7 +213,8 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
         masked_paths: paths("masked", security, &security.masked_paths)?,
         readonly_paths: paths("read-only", security, &security.readonly_paths)?,
         confinement: Confinement {
-            seccomp: seccomp(security, &capabilities, host)?,
+            seccomp: seccomp(security, &conditions)?,
+            project_guard: guard.transpose()?,
             label: match labels {
                 Some(labels) => Some(labels.exec()),
                 None => lsm::apparmor::plan(security.apparmor.as_ref(), security.privileged)?,
@@ -246,15 +257,13 @@ fn pid(request: &ContainerRequest<'_>) -> Result<PidNamespace, PlanError> {
 
 fn seccomp(
     security: &ContainerSecurity,
-    capabilities: &Capabilities,
-    host: &HostFacts,
+    conditions: &seccomp::Conditions,
 ) -> Result<Option<seccomp::Program>, PlanError> {
-    let conditions = seccomp::Conditions { capabilities: capabilities.granted.0, kernel: host.kernel };
     let program = match &security.seccomp {
         _ if security.privileged => return Ok(None),
         None | Some(Profile::Unconfined) => return Ok(None),
-        Some(Profile::RuntimeDefault) => seccomp::compile_default(&conditions),
-        Some(Profile::Localhost(path)) => seccomp::compile(&seccomp::load(Path::new(path))?, &conditions),
+        Some(Profile::RuntimeDefault) => seccomp::compile_default(conditions),
+        Some(Profile::Localhost(path)) => seccomp::compile(&seccomp::load(Path::new(path))?, conditions),
     };
     Ok(Some(program?))
 }

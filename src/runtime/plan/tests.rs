@@ -47,7 +47,12 @@ fn planned_with(
         pod: &pod,
         config: &config,
         image: &image,
-        rootfs: RootfsPlan { lower: vec!["/layers/1".into()], upper: "/c/upper".into(), work: "/c/work".into() },
+        rootfs: RootfsPlan {
+            lower: vec!["/layers/1".into()],
+            upper: "/c/upper".into(),
+            work: "/c/work".into(),
+            fixed_projects: true,
+        },
         pod_dir: Path::new("/run/pod"),
         image_mounts,
         cdi: edits,
@@ -186,6 +191,18 @@ fn nil_and_unconfined_are_no_filter_and_the_default_is_one() {
         plan.confinement.seccomp.is_some()
     };
     assert!(!filter(None) && !filter(Some(Profile::Unconfined)) && filter(Some(Profile::RuntimeDefault)));
+}
+
+#[test]
+fn projects_of_files_are_guarded_where_the_kernel_does_not_do_it() {
+    let guarded = |change: fn(&mut PodConfig, &mut ContainerConfig)| {
+        let plan = planned(|pod, config, _| change(pod, config)).expect("planned");
+        plan.confinement.project_guard.is_some()
+    };
+    assert!(guarded(|_, _| ()), "also without a filter of its own");
+    assert!(guarded(|_, config| config.security.seccomp = Some(Profile::RuntimeDefault)));
+    assert!(!guarded(|_, config| config.security.privileged = true));
+    assert!(!guarded(|pod, _| pod.namespaces.user = user_namespace(&[(0, 100_000, 65_536)])));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! System call filters: from a profile in JSON to a classic BPF program.
 //!
-//! - **Owns:** the profile format (OCI and Docker forms), the default profile, the compiler.
+//! - **Owns:** the profile format (OCI and Docker forms), the profiles that are built in, the compiler.
 //! - **Never:** installs a filter; that is one call of [`crate::sys::seccomp::install`] by the container's own process.
 //! - **Runs in:** the daemon, which sends the finished program along with the container's plan.
 //! - **Start reading at:** [`compile`].
@@ -15,7 +15,7 @@ mod program;
 mod rules;
 
 pub use error::Error;
-pub use profile::{Profile, default_profile, load, parse};
+pub use profile::{Profile, default_profile, fixed_projects, load, parse};
 pub use program::Program;
 
 /// Longest program that the kernel takes, `BPF_MAXINSNS`.

@@ -147,6 +147,12 @@ pub fn default_profile() -> &'static Profile {
     DEFAULT.get_or_init(|| parse(include_bytes!("default.json")).expect("the embedded profile is well-formed"))
 }
 
+/// A profile that lets everything pass but changes of files' projects, by which a file system limits what they take.
+pub fn fixed_projects() -> &'static Profile {
+    static FIXED: OnceLock<Profile> = OnceLock::new();
+    FIXED.get_or_init(|| parse(include_bytes!("fixed_projects.json")).expect("the embedded profile is well-formed"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

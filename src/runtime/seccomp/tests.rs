@@ -69,6 +69,28 @@ fn default_for(conditions: &Conditions, served: &[Abi]) -> Program {
     compile_for(default_profile(), conditions, served).expect("the default profile compiles")
 }
 
+#[test]
+fn projects_of_files_are_fixed_on_every_table() {
+    const ENOTTY: u32 = action::ERRNO | 25;
+    const EOPNOTSUPP: u32 = action::ERRNO | 95;
+    for (served, abis) in [(X86_FAMILY, X86_FAMILY), (ARM_FAMILY, ARM_FAMILY)] {
+        let program = compile_for(fixed_projects(), &NO_CAPABILITIES, served).expect("compiles");
+        for &abi in abis {
+            let ioctl = |command| decide(&program, Call::named(abi, "ioctl", &[3, command, 0]));
+            // FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS of 64 and of 32 bits; with bits that the kernel does not look at.
+            for command in [0x401c_5820, 0x4008_6602, 0x4004_6602, 0xff_401c_5820] {
+                assert_eq!(ioctl(command), ENOTTY, "{command:#x} on {}", abi.name());
+            }
+            // TCGETS, FS_IOC_FSGETXATTR, FS_IOC_GETFLAGS.
+            for command in [0x5401, 0x801c_581f, 0x8008_6601] {
+                assert_eq!(ioctl(command), action::ALLOW, "{command:#x} on {}", abi.name());
+            }
+            assert_eq!(decide(&program, Call::named(abi, "file_setattr", &[])), EOPNOTSUPP, "{}", abi.name());
+            assert_eq!(decide(&program, Call::named(abi, "openat", &[])), action::ALLOW, "{}", abi.name());
+        }
+    }
+}
+
 fn with_rule(rule: &str) -> Program {
     let json = format!(r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{rule}]}}"#);
     compile_for(&parse(json.as_bytes()).expect("parses"), &NO_CAPABILITIES, X86_FAMILY).expect("compiles")

@@ -107,6 +107,23 @@ fn lists_and_words_can_be_set_by_flag() {
 }
 
 #[test]
+fn either_limit_of_writable_layers_stands_for_both() {
+    let (limit, maximum) = ("containers.writable_layer_limit=1g", "containers.writable_layer_maximum=2g");
+    for (set, shown) in [
+        (&[][..], [None, None]),
+        (&[limit], [Some("1GiB"), Some("1GiB")]),
+        (&[maximum], [Some("2GiB"), Some("2GiB")]),
+        (&[limit, maximum], [Some("1GiB"), Some("2GiB")]),
+    ] {
+        let limits = load(&flags(set)).expect("fine").image().layer_limits;
+        let limits = [limits.default, limits.maximum].map(|size| size.map(|size| size.to_string()));
+        assert_eq!(limits.each_ref().map(Option::as_deref), shown, "{set:?}");
+    }
+    let both = ["containers.writable_layer_limit=3g", maximum];
+    assert!(failure(&flags(&both)).contains("is more than containers.writable_layer_maximum, 2GiB"));
+}
+
+#[test]
 fn settings_that_cannot_be_are_refused() {
     for (setting, text) in [
         ("network.mut=1", "unknown field `mut`"),
@@ -117,6 +134,8 @@ fn settings_that_cannot_be_are_refused() {
         ("network.cni.bin_dirs=[\"relative\"]", "network.cni.bin_dirs"),
         ("cgroup.driver=runc", "unknown variant `runc`"),
         ("runtime.handlers=[\"\"]", "always there"),
+        ("containers.writable_layer_limit=much", "\"much\" is not a size"),
+        ("containers.writable_layer_maximum=1k", "writable_layer_maximum must be 1MiB at least"),
         ("nonsense", "nonsense"),
     ] {
         let refused = failure(&flags(&[setting]));

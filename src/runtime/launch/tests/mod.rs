@@ -138,6 +138,7 @@ impl Bed {
                 lower: vec![self.layer()],
                 upper: self.dir.join("upper"),
                 work: self.dir.join("work"),
+                fixed_projects: false,
             },
             pod_dir: &self.pod_dir(),
             image_mounts: Vec::new(),
