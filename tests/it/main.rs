@@ -41,6 +41,7 @@ mod observation;
 mod pod_lifecycle;
 mod pull;
 mod push;
+mod quota;
 mod random_requests;
 mod resources;
 mod restart;

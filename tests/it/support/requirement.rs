@@ -33,6 +33,8 @@ pub(crate) enum Requirement {
     Fuse,
     /// `criu` that works on this kernel.
     Criu,
+    /// ext4 with quotas of projects, on a loop device.
+    ProjectQuotas,
     /// `iptables` that can list rules here; the portmap plugin uses it.
     Iptables,
 }
@@ -67,6 +69,7 @@ impl Requirement {
             Self::OwnClock => std::env::var_os("BERTH_TEST_OWN_CLOCK").is_some(),
             Self::Fuse => std::fs::File::open("/dev/fuse").is_ok(),
             Self::Criu => runs("criu", "check"),
+            Self::ProjectQuotas => mounts_with_project_quotas(),
             Self::Iptables => runs("iptables", "--list-rules"),
         }
     }
@@ -74,6 +77,15 @@ impl Requirement {
 
 fn runs(program: &str, argument: &str) -> bool {
     Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success())
+}
+
+/// Tries it out, in a mount namespace that goes with the shell.
+fn mounts_with_project_quotas() -> bool {
+    const SCRIPT: &str = "set -e; dir=$(mktemp -d); trap 'rm -r $dir' EXIT; truncate -s 16M $dir/image; \
+                          mkfs.ext4 -q -O quota,project $dir/image; mkdir $dir/on; \
+                          mount -o loop,prjquota $dir/image $dir/on; umount $dir/on";
+    let output = Command::new("unshare").args(["--mount", "sh", "-c", SCRIPT]).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 /// Whether the machine has all of that. If it has not, the test is recorded as skipped.
