@@ -176,6 +176,12 @@ impl Container {
         self.check_log(actor).await;
     }
 
+    /// Whether the daemon says that it runs.
+    pub(crate) async fn runs(&self, actor: &mut Actor<'_>) -> bool {
+        let (status, _) = actor.insist("status", async |daemon| status(daemon, &self.id).await).await;
+        status.state() == ContainerState::ContainerRunning
+    }
+
     /// Notes what is first said of it after the call for its start.
     pub(crate) async fn has_started(&mut self, actor: &mut Actor<'_>) {
         let id = self.id.clone();

@@ -152,14 +152,14 @@ impl<'a, 'w> PodLife<'a, 'w> {
     async fn start(&mut self, position: usize) {
         let container = &mut self.containers[position];
         let id = container.id.clone();
-        match self.actor.call(&format!("start {id}"), async |daemon| daemon.try_start(&id).await).await {
-            Ok(()) => {}
-            Err(_) if container.was_killed(self.actor) => return container.check(self.actor).await,
-            // An earlier attempt has done it.
-            Err(status) => {
-                let lost = self.actor.repeated && status.code() == Code::FailedPrecondition;
-                self.actor.expect(lost, || format!("start {id}: {status:?}"));
+        if let Err(status) = self.actor.call(&format!("start {id}"), async |daemon| daemon.try_start(&id).await).await {
+            // It may be thought to have been killed with its pod, which was made just after the power was cut.
+            if container.was_killed(self.actor) && !container.runs(self.actor).await {
+                return container.check(self.actor).await;
             }
+            // An earlier attempt has done it.
+            let lost = self.actor.repeated && status.code() == Code::FailedPrecondition;
+            self.actor.expect(lost, || format!("start {id}: {status:?}"));
         }
         container.has_started(self.actor).await;
     }
