@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use crate::support::{
     Daemon, container,
-    footprint::{self, Footprint},
+    footprint::{self, Footprint, KEPT_MEMORY},
     patience, pod, setting,
 };
 
@@ -75,7 +75,7 @@ async fn compare(what: &str, daemon: &Daemon, warm_up: u64, count: u64, act: imp
     let seconds = started.elapsed().as_secs_f64();
     let after = settled(daemon, Some(&before)).await;
     say(&format!("after {count} {what} in {seconds:.0} s: {after}"));
-    let excess = after.excess(&before);
+    let excess = after.excess(&before, KEPT_MEMORY);
     assert!(excess.is_empty(), "{excess:?} have grown with {count} {what}:\nbefore {before}\nafter  {after}");
 }
 
@@ -102,8 +102,8 @@ async fn settled(daemon: &Daemon, before: Option<&Footprint>) -> Footprint {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = Footprint::of(daemon);
         let is_settled = match before {
-            Some(before) => now.excess(before).is_empty(),
-            None => last.excess(&now).is_empty(),
+            Some(before) => now.excess(before, KEPT_MEMORY).is_empty(),
+            None => last.excess(&now, KEPT_MEMORY).is_empty(),
         };
         if is_settled || started.elapsed() > patience(30) {
             return now;

@@ -29,8 +29,10 @@ pub(crate) struct Footprint {
 }
 
 /// What may be more in the end than it was: pools and allocators keep some, the kernel and the engine free some late.
-const ALLOWANCE: &[(&str, u64)] =
-    &[("memory, KiB", 6 * 1024), ("descriptors", 8), ("threads", 40), ("disk, KiB", 64), ("database, KiB", 1024)];
+const ALLOWANCE: &[(&str, u64)] = &[("descriptors", 8), ("threads", 40), ("disk, KiB", 64), ("database, KiB", 1024)];
+
+/// More memory that allocators may keep, KiB.
+pub(crate) const KEPT_MEMORY: u64 = 6 * 1024;
 
 impl Footprint {
     pub(crate) fn of(daemon: &Daemon) -> Self {
@@ -71,11 +73,12 @@ impl Footprint {
         ]
     }
 
-    /// The names of what there is more of than before, by more than it may be.
-    pub(crate) fn excess(&self, before: &Self) -> Vec<&'static str> {
+    /// The names of what there is more of than before, by more than it may be; memory by `kept_memory` KiB.
+    pub(crate) fn excess(&self, before: &Self, kept_memory: u64) -> Vec<&'static str> {
         let pairs = self.rows().into_iter().zip(before.rows());
         let is_excess = |((name, now), (_, then)): &((&str, u64), (&str, u64))| {
-            let allowed = ALLOWANCE.iter().find(|(allowed, _)| allowed == name).map_or(0, |(_, more)| *more);
+            let allowances = [&[("memory, KiB", kept_memory)], ALLOWANCE].concat();
+            let allowed = allowances.iter().find(|(allowed, _)| allowed == name).map_or(0, |(_, more)| *more);
             *now > then + allowed
         };
         pairs.filter(is_excess).map(|((name, _), _)| name).collect()
