@@ -196,7 +196,7 @@ pub fn container(request: &ContainerRequest<'_>) -> Result<ContainerPlan, PlanEr
     let conditions = seccomp::Conditions { capabilities: capabilities.granted.0, kernel: host.kernel };
     // In a user namespace the kernel lets nobody change projects.
     let fixed_projects = request.rootfs.fixed_projects && user_namespace.is_none() && !security.privileged;
-    let guard = fixed_projects.then(|| seccomp::compile(seccomp::fixed_projects(), &conditions));
+    let guard = fixed_projects.then(|| seccomp::compile_built_in(seccomp::BuiltIn::FixedProjects, &conditions));
     Ok(ContainerPlan {
         id: request.id.clone(),
         process: process::plan(request)?,
@@ -262,7 +262,7 @@ fn seccomp(
     let program = match &security.seccomp {
         _ if security.privileged => return Ok(None),
         None | Some(Profile::Unconfined) => return Ok(None),
-        Some(Profile::RuntimeDefault) => seccomp::compile_default(conditions),
+        Some(Profile::RuntimeDefault) => seccomp::compile_built_in(seccomp::BuiltIn::Default, conditions),
         Some(Profile::Localhost(path)) => seccomp::compile(&seccomp::load(Path::new(path))?, conditions),
     };
     Ok(Some(program?))

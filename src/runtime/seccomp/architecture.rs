@@ -4,6 +4,13 @@ use std::{collections::HashMap, sync::OnceLock};
 
 use syscalls::{aarch64, arm, x86, x86_64};
 
+/// The calls of one of the crate's tables, with their numbers. Its iterators leave a table's last call out.
+macro_rules! calls {
+    ($table:ident) => {
+        $table::Sysno::iter().chain([$table::Sysno::last()]).map(|call| (call.name(), call.id().cast_unsigned()))
+    };
+}
+
 /// A system call table. Two of them, x86_64's and x32's, come with the same `AUDIT_ARCH_*` value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Abi {
@@ -108,31 +115,16 @@ impl Abi {
     }
 
     fn table(self) -> &'static HashMap<&'static str, u32> {
-        // The crate's iterators leave a table's last call out.
         static TABLES: [OnceLock<HashMap<&'static str, u32>>; 5] = [const { OnceLock::new() }; 5];
         TABLES[self as usize].get_or_init(|| match self {
-            Self::X86_64 => x86_64::Sysno::iter()
-                .chain([x86_64::Sysno::last()])
-                .map(|call| (call.name(), call.id().cast_unsigned()))
-                .collect(),
+            Self::X86_64 => calls!(x86_64).collect(),
             Self::X32 => {
                 let shared = Self::X86_64.table().iter().map(|(name, number)| (*name, *number));
                 shared.chain(X32_ONLY.iter().copied()).map(|(name, number)| (name, number | X32_BIT)).collect()
             }
-            Self::X86 => x86::Sysno::iter()
-                .chain([x86::Sysno::last()])
-                .map(|call| (call.name(), call.id().cast_unsigned()))
-                .collect(),
-            Self::Aarch64 => aarch64::Sysno::iter()
-                .chain([aarch64::Sysno::last()])
-                .map(|call| (call.name(), call.id().cast_unsigned()))
-                .chain(AARCH64_SECOND_NAMES.iter().copied())
-                .collect(),
-            Self::Arm => arm::Sysno::iter()
-                .chain([arm::Sysno::last()])
-                .map(|call| (call.name(), call.id().cast_unsigned()))
-                .chain(ARM_ONLY.iter().copied())
-                .collect(),
+            Self::X86 => calls!(x86).collect(),
+            Self::Aarch64 => calls!(aarch64).chain(AARCH64_SECOND_NAMES.iter().copied()).collect(),
+            Self::Arm => calls!(arm).chain(ARM_ONLY.iter().copied()).collect(),
         })
     }
 }

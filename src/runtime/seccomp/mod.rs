@@ -15,14 +15,14 @@ mod program;
 mod rules;
 
 pub use error::Error;
-pub use profile::{Profile, default_profile, fixed_projects, load, parse};
+pub use profile::{BuiltIn, Profile, load, parse};
 pub use program::Program;
 
 /// Longest program that the kernel takes, `BPF_MAXINSNS`.
 const LONGEST: usize = 4_096;
 
-/// How many programs of the default profile are kept, about 6 KiB each.
-const KEPT_PROGRAMS: usize = 16;
+/// How many programs of built-in profiles are kept, about 6 KiB each.
+const KEPT_PROGRAMS: usize = 32;
 
 /// What a profile's conditions (`includes` and `excludes`) are tested against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,22 +46,22 @@ pub fn compile(profile: &Profile, conditions: &Conditions) -> Result<Program, Er
     compile_for(profile, conditions, architecture::Abi::native())
 }
 
-/// What [`compile`] makes of the default profile. It is kept: a node's containers have few different sets of
-/// capabilities, and compiling takes longer than all else that is planned for a container.
+/// What [`compile`] makes of a built-in profile. It is kept: a node's containers have few different sets of capabilities,
+/// and compiling takes longer than all else that is planned for a container.
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_default(conditions: &Conditions) -> Result<Program, Error> {
-    static KEPT: Mutex<Vec<(Conditions, Program)>> = Mutex::new(Vec::new());
+pub fn compile_built_in(profile: BuiltIn, conditions: &Conditions) -> Result<Program, Error> {
+    static KEPT: Mutex<Vec<(BuiltIn, Conditions, Program)>> = Mutex::new(Vec::new());
     // Complete before a panic could happen, so a poisoned lock is no reason to stop.
     let kept = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, program)) = kept().iter().find(|(of, _)| of == conditions) {
+    if let Some((.., program)) = kept().iter().find(|(of, under, _)| (*of, under) == (profile, conditions)) {
         return Ok(program.clone());
     }
-    let program = compile(default_profile(), conditions)?;
+    let program = compile(profile.parsed(), conditions)?;
     let mut kept = kept();
     if kept.len() < KEPT_PROGRAMS {
-        kept.push((*conditions, program.clone()));
+        kept.push((profile, *conditions, program.clone()));
     }
     Ok(program)
 }

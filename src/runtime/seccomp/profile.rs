@@ -141,16 +141,25 @@ pub fn load(path: &Path) -> Result<Profile, Error> {
     parse(&read().map_err(|source| Error::Read { path: path.to_owned(), source })?)
 }
 
-/// The engine's default profile (`RuntimeDefault`): an allow-list that leaves out what reaches beyond a container.
-pub fn default_profile() -> &'static Profile {
-    static DEFAULT: OnceLock<Profile> = OnceLock::new();
-    DEFAULT.get_or_init(|| parse(include_bytes!("default.json")).expect("the embedded profile is well-formed"))
+/// A profile of the engine's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuiltIn {
+    /// `RuntimeDefault`: an allow-list that leaves out what reaches beyond a container.
+    Default,
+    /// Lets everything pass but changes of files' projects, by which a file system limits what they take.
+    FixedProjects,
 }
 
-/// A profile that lets everything pass but changes of files' projects, by which a file system limits what they take.
-pub fn fixed_projects() -> &'static Profile {
-    static FIXED: OnceLock<Profile> = OnceLock::new();
-    FIXED.get_or_init(|| parse(include_bytes!("fixed_projects.json")).expect("the embedded profile is well-formed"))
+impl BuiltIn {
+    /// The profile, parsed once.
+    pub fn parsed(self) -> &'static Profile {
+        static PARSED: [OnceLock<Profile>; 2] = [const { OnceLock::new() }; 2];
+        let text: &[u8] = match self {
+            Self::Default => include_bytes!("default.json"),
+            Self::FixedProjects => include_bytes!("fixed_projects.json"),
+        };
+        PARSED[self as usize].get_or_init(|| parse(text).expect("the embedded profile is well-formed"))
+    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn decide(program: &Program, call: Call) -> u32 {
 }
 
 fn default_for(conditions: &Conditions, served: &[Abi]) -> Program {
-    compile_for(default_profile(), conditions, served).expect("the default profile compiles")
+    compile_for(BuiltIn::Default.parsed(), conditions, served).expect("the default profile compiles")
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn projects_of_files_are_fixed_on_every_table() {
     const ENOTTY: u32 = action::ERRNO | 25;
     const EOPNOTSUPP: u32 = action::ERRNO | 95;
     for (served, abis) in [(X86_FAMILY, X86_FAMILY), (ARM_FAMILY, ARM_FAMILY)] {
-        let program = compile_for(fixed_projects(), &NO_CAPABILITIES, served).expect("compiles");
+        let program = compile_for(BuiltIn::FixedProjects.parsed(), &NO_CAPABILITIES, served).expect("compiles");
         for &abi in abis {
             let ioctl = |command| decide(&program, Call::named(abi, "ioctl", &[3, command, 0]));
             // FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS of 64 and of 32 bits; with bits that the kernel does not look at.
@@ -335,7 +335,7 @@ mod kernel {
     }
 
     fn native(conditions: &Conditions) -> Program {
-        compile(default_profile(), conditions).expect("compiles")
+        compile(BuiltIn::Default.parsed(), conditions).expect("compiles")
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) struct Footprint {
 /// What may be more in the end than it was: pools and allocators keep some, the kernel and the engine free some late.
 const ALLOWANCE: &[(&str, u64)] = &[("descriptors", 8), ("threads", 40), ("disk, KiB", 64), ("database, KiB", 1024)];
 
+const MEMORY: &str = "memory, KiB";
 /// More memory that allocators may keep, KiB.
 pub(crate) const KEPT_MEMORY: u64 = 6 * 1024;
 
@@ -58,7 +59,7 @@ impl Footprint {
 
     fn rows(&self) -> [(&'static str, u64); 12] {
         [
-            ("memory, KiB", self.memory),
+            (MEMORY, self.memory),
             ("descriptors", self.descriptors),
             ("threads", self.threads),
             ("processes", self.processes),
@@ -77,8 +78,8 @@ impl Footprint {
     pub(crate) fn excess(&self, before: &Self, kept_memory: u64) -> Vec<&'static str> {
         let pairs = self.rows().into_iter().zip(before.rows());
         let is_excess = |((name, now), (_, then)): &((&str, u64), (&str, u64))| {
-            let allowances = [&[("memory, KiB", kept_memory)], ALLOWANCE].concat();
-            let allowed = allowances.iter().find(|(allowed, _)| allowed == name).map_or(0, |(_, more)| *more);
+            let listed = || ALLOWANCE.iter().find(|(allowed, _)| allowed == name).map_or(0, |(_, more)| *more);
+            let allowed = if *name == MEMORY { kept_memory } else { listed() };
             *now > then + allowed
         };
         pairs.filter(is_excess).map(|((name, _), _)| name).collect()
